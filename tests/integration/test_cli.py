@@ -31,6 +31,7 @@ from tests.kits.processes import find_free_port
 from tracker import __version__
 from tracker.cli.main import COMMANDS, cli, run
 from tracker.cli.render import prompt_of
+from tracker.daemon.provider_files import list_shipped
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.schedule import PollPolicy, PollTiming
@@ -1016,7 +1017,7 @@ def test_sandbox_plays_declared_providers(tmp_path: Path, *, named: bool) -> Non
     """Those of a directory or, by default, of the configuration; it prints the base URL of each."""
     port = find_free_port()
     (tmp_path / "providers.d").mkdir()
-    text = (Path(__file__).parents[2] / "config" / "providers.d" / "runway.toml.example").read_text(encoding="utf-8")
+    text = list_shipped()["runway"].read_text(encoding="utf-8")
     (tmp_path / "providers.d" / "runway.toml").write_text(text, encoding="utf-8")
     (tmp_path / "tracker.toml").write_text("", encoding="utf-8")
     options = ("--providers", str(tmp_path / "providers.d")) if named else ()

@@ -14,13 +14,14 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.kits.daemon import KEY_ENV, REPOSITORY, Ran, Setting, account, run_tracker, running_daemon
+from tests.kits.daemon import KEY_ENV, Ran, Setting, account, run_tracker, running_daemon
 from tests.kits.http_server import serving
 from tests.kits.route_requests import Json
 from tracker.cli.local_checks import check_disk
 from tracker.cli.network_checks import check_gateways
 from tracker.cli.session import account_rules
 from tracker.config import load_config
+from tracker.daemon.provider_files import list_shipped
 from tracker.hooks.kinds.registry import hook_table
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
@@ -324,7 +325,7 @@ async def test_a_base_url_of_another_program(
 
 async def test_a_gateway_of_a_declared_provider_has_no_list_of_models(tmp_path: Path) -> None:
     """The expected response is unknown: a 404 is not a failure."""
-    example = REPOSITORY / "config" / "providers.d" / "replicate.toml.example"
+    example = list_shipped()["replicate"]
     (tmp_path / "providers.d").mkdir()
     (tmp_path / "providers.d" / "replicate.toml").write_bytes(example.read_bytes())
     async with answering(404, {}) as url:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.kits.sandbox import Body, Client, Reply, pass_time, receiving, running
-from tests.unit.test_declared import ACME, EXAMPLES
+from tests.unit.test_declared import ACME, SHIPPED
 from tracker.providers.declared.expressions import search
 from tracker.sandbox import DEFAULT_KEY, load_providers
 
@@ -45,8 +45,7 @@ kind = "video"
 url = "files[?role == 'preview'].href | [0]"
 kind = "image"
 """
-FILES = {path.name.partition(".")[0]: path.read_text(encoding="utf-8") for path in EXAMPLES}
-FILES |= {"lumen": LUMEN, "acme": ACME, "flags": FLAGS}
+FILES = {"replicate": SHIPPED["replicate"], "runway": SHIPPED["runway"], "lumen": LUMEN, "acme": ACME, "flags": FLAGS}
 every_file = pytest.mark.parametrize("name", FILES)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from tests.kits.clock import RECORDED_AT
+from tracker.daemon.provider_files import list_shipped
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Reason, Status
 from tracker.domain.upstream_http import AuthStyle, WireReply
@@ -19,7 +19,7 @@ from tracker.providers.provider import Provider
 from tracker.providers.registry import Registry
 from tracker.providers.route import Route
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "config" / "providers.d").glob("*.toml.example"))
+SHIPPED = {name: file.read_text(encoding="utf-8") for name, file in list_shipped().items()}
 
 ACME = """
 name = "acme"
@@ -227,10 +227,18 @@ def test_callbacks() -> None:
     ("old", "new", "expected"),
     [
         ('name = "acme"', 'nmae = "acme"', "acme.toml:2: nmae: unknown key; did you mean name?"),
-        ('name = "acme"', "", "acme.toml:1: name: is missing; add it, see the examples in config/providers.d"),
+        (
+            'name = "acme"',
+            "",
+            "acme.toml:1: name: is missing; add it, see `tracker providers init fal -` for an example",
+        ),
         ('name = "acme"', 'name = "Acme!"', "acme.toml:2: name: a name is lower-case letters"),
         ('source = "https', 'source = "ftp', "acme.toml:3: source: is not a URL; write https://…"),
-        ('auth = "x-api-key"', 'auth = "basic"', "acme.toml:4: auth: should be 'bearer' or 'x-api-key'; see"),
+        (
+            'auth = "x-api-key"',
+            'auth = "basic"',
+            'acme.toml:4: auth: this is not a way to send a key; write "bearer", "x-api',
+        ),
         ("[routes.video]", "[routes.Video]", "acme.toml:6: routes.Video: a name is lower-case"),
         ("POST /v1/{model}", "GET /v1/{model}", "acme.toml:7: routes.video.create: a create is a method and a path; w"),
         ("POST /v1/lookup", "PUT /v1", 'acme.toml:8: routes.video.query: a query is a method and a path; write "GET'),
@@ -320,20 +328,20 @@ def test_lines_are_found_behind_long_strings_and_lists() -> None:
     assert line_of(("nowhere",), lines) == 1
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_shipped_examples_are_valid(path: Path) -> None:
-    """Each example loads as soon as it is renamed, names its sources and when they were read."""
-    text = path.read_text(encoding="utf-8")
-    (provider,) = load_declared({path.name.removesuffix(".example"): text})
-    assert Registry([provider]).provider_named(provider.name) is provider
-    assert "read 20" in text
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_files_are_valid(name: str) -> None:
+    """Each loads, defines the provider that it is named after, and names its sources and when they were read."""
+    (provider,) = load_declared({f"{name}.toml": SHIPPED[name]})
+    assert provider.name == name
+    assert Registry([provider]).provider_named(name) is provider
+    assert "read 20" in SHIPPED[name]
+    assert f"[accounts.{name}]" in SHIPPED[name]
     assert "https://" in provider.routes[0].source
 
 
 def test_the_examples_read_real_answers() -> None:
     """Answers as the sources of the examples show them lead to the expected ends."""
-    files = {path.name.removesuffix(".example"): path.read_text(encoding="utf-8") for path in EXAMPLES}
-    replicate, runway = load_declared(files)
+    replicate, runway = load_declared({f"{name}.toml": SHIPPED[name] for name in ("replicate", "runway")})
     route = replicate.routes[0]
     started = {"id": "ufawqhfynnddngldkgtslldrkq", "status": "starting", "output": None, "error": None, "logs": None}
     assert replicate.read_create(route, reply(started, 201)).external_id == "ufawqhfynnddngldkgtslldrkq"

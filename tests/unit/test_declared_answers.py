@@ -11,8 +11,9 @@ from tests.unit.test_declared import ACME, load, mistakes, reply
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Reason, Status
 from tracker.domain.upstream_http import WireReply
+from tracker.errors import PayloadInvalid
 from tracker.providers.declared.expressions import search
-from tracker.providers.reading.requests import with_model_in_query
+from tracker.providers.route import Created
 
 MINIMAX = """
 name = "minimax"
@@ -114,12 +115,12 @@ def test_a_model_in_the_status_call() -> None:
     text = MINIMAX.replace("GET /v1/query/video_generation", "GET /{+model}/requests")
     route, provider = load(text)
     assert provider.check_request(route, {})[0].loc == ("request", "model")
-    filled = with_model_in_query(route, "fal-ai/minimax")
-    assert filled is not None
-    assert provider.poll_request(filled, ExternalId("F1")).path == "/fal-ai/minimax/requests"
-    assert with_model_in_query(route, None) is None
+    assert route.needs == {"model"}
+    assert provider.poll_request(route, ExternalId("F1"), Created("fal-ai/minimax")).path == "/fal-ai/minimax/requests"
+    with pytest.raises(PayloadInvalid, match=r"needs a part of the create that is not known: no value for \{model\}"):
+        provider.poll_request(route, ExternalId("F1"))
     plain, _ = load()
-    assert with_model_in_query(plain, None) is plain
+    assert plain.needs == frozenset()
 
 
 # -- refusals ------------------------------------------------------------------------------------------------

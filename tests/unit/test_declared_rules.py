@@ -16,12 +16,12 @@ CREATE = "allowed here: {model}, {+model}"
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("/v1/{model}/videos", "/v1/{task_id}", (f"7: routes.video.create: {{task_id}} is not filled here and would be "
-         f"sent as text; {CREATE}")),
+        ("/v1/{model}/videos", "/v1/{task_id}", ("7: routes.video.create: {task_id} is not filled here and would be "
+         f"sent as text (it is filled in query, query_parameters and query_body, and in those of [result]); {CREATE}")),
         ("/v1/{model}/videos", "/v1?hook={callback_url}", ("7: routes.video.create: {callback_url} is not filled here; "
          "set callback.field to the request field for the callback URL")),
         ("/v1/{model}/videos", "/v1/{modle}", "7: routes.video.create: {modle} is not filled here"),
-        ("/v1/{model}/videos", "/v1/{request.engine}", "7: routes.video.create: {request.engine} is not filled here"),
+        ("/v1/{model}/videos", "/v1/{answer.engine}", "7: routes.video.create: {answer.engine} is not filled here"),
         ("/v1/{model}/videos", "/v1/{{model}}", "7: routes.video.create: a brace or placeholder is not filled here"),
         ("/v1/{model}/videos", "/v1/{model/videos", "7: routes.video.create: a brace or placeholder is not filled"),
         ("POST /v1/lookup", "POST /v1/{id}", f"8: routes.video.query: {{id}} is not filled here and {SENT}; {QUERY}"),
@@ -33,12 +33,12 @@ CREATE = "allowed here: {model}, {+model}"
         ("/v1/{model}/videos", "/v1/../videos", "7: routes.video.create: has a segment . or .."),
         ('q = "{task_id}"', 'q = "{id}"', ("9: routes.video.query_parameters.q: {id} is not filled here and would be "
          "sent as text; allowed here: {task_id}")),
-        ('q = "{task_id}"', 'q = "{model}"', "9: routes.video.query_parameters.q: {model} is not filled here"),
+        ('q = "{task_id}"', 'q = "{key}"', "9: routes.video.query_parameters.q: {key} is not filled here"),
         ('q = "{task_id}"', '"{task_id}" = "q"', "9: routes.video.query_parameters.{task_id}: {task_id} is not fill"),
         ('ids = ["{task_id}"]', 'ids = ["{ids}"]', "10: routes.video.query_body.ids[1]: {ids} is not filled here"),
-        ("deep = { n = 1 }", 'deep = { n = "{model}" }', "10: routes.video.query_body.deep.n: {model} is not filled"),
+        ("deep = { n = 1 }", 'deep = { n = "{+model}" }', "10: routes.video.query_body.deep.n: {+model} is not fill"),
         ('X-Version = "2"', 'X-Version = "{model}"', ("14: routes.video.headers.X-Version: {model} is not filled here "
-         "and would be sent as text; remove it, no placeholder is allowed here")),
+         "and would be sent as text (it is filled in create, query and [result]); remove it, no placeholder is allow")),
         ('asset = "film"', 'asset = "{model}"', "11: routes.video.asset: {model} is not filled here"),
         ('["input.prompt"]', '["input.{x}"]', "12: routes.video.required[1]: {x} is not filled here"),
         ('["input.prompt"]', '["hooks.url"]', "12: routes.video.required[1]: the tracker fills this field with its c"),

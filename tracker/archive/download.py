@@ -22,6 +22,7 @@ from tracker.archive.partial import BUFFER_BYTES
 from tracker.archive.response_heads import Slice, digests_of, encoding_of, read_slice, read_version, remote_version
 from tracker.domain.api_keys import key_problem
 from tracker.domain.retry import parse_retry_after
+from tracker.domain.upstream_http import AuthHeader
 from tracker.errors import OutputPermanentFailure, OutputRefused, OutputUnavailable
 from tracker.upstream.addresses import AddressForbidden, PublicResolver, is_literal, is_public
 from tracker.upstream.sessions import make_session
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 MAX_REDIRECTS: Final = 5
 _CONNECT_S: Final = 15.0
 _HEADERS: Final = {"User-Agent": f"tracker/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+_BEARER: Final = "Authorization: Bearer {key}"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _RETRY_STATUSES: Final = frozenset({408, 425, 429})
 _FILE_STATUSES: Final = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.PARTIAL_CONTENT})
@@ -73,6 +75,14 @@ class Fetched:
     digests: Sequence[tuple[str, bytes]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """What opens an authenticated output."""
+
+    account: Account
+    header: AuthHeader
+
+
 class Downloader:
     """Fetches outputs.
 
@@ -104,15 +114,15 @@ class Downloader:
             OutputRefused, OutputUnavailable, OutputPermanentFailure: the bytes received so far remain.
             ArchiveStorageUnavailable: the file could not be written.
         """
-        url, account = self._locate(task, output)
+        url, opener = self._locate(task, output)
         found = await asyncio.to_thread(partial.find) if partial.is_on_disk else None
         known = None if found is None else read_version(found[1])
         start = found[0] if found is not None and known is not None else 0
         try:
             async with asyncio.timeout(self._bounds.total_s):
-                fetched = await self._attempt(url, account, partial, start, known)
+                fetched = await self._attempt(url, opener, partial, start, known)
                 if fetched is None:
-                    fetched = await self._attempt(url, account, partial, 0, known)
+                    fetched = await self._attempt(url, opener, partial, 0, known)
                 assert fetched is not None  # noqa: S101 - only a range can be of another version
                 return fetched
         except TimeoutError as error:
@@ -125,8 +135,8 @@ class Downloader:
         for session in self._sessions.values():
             await session.close()
 
-    def _locate(self, task: Task, output: Output) -> tuple[URL, Account | None]:
-        """The URL of the output, and the account whose key opens it."""
+    def _locate(self, task: Task, output: Output) -> tuple[URL, _Opener | None]:
+        """The URL of the output, and the account whose key opens it, with the header for that key."""
         if not output.authenticated:
             return _parsed(output.url or ""), None
         account = self._accounts.get(task.account)
@@ -135,15 +145,15 @@ class Downloader:
         url = output.url or ""
         if url.startswith("/"):
             url = account.base_url.rstrip("/") + url
-        return _parsed(url), account
+        return _parsed(url), _Opener(account, AuthHeader.parse(output.key_header or _BEARER))
 
     async def _attempt(
-        self, url: URL, account: Account | None, partial: Partial, start: int, known: Version | None
+        self, url: URL, opener: _Opener | None, partial: Partial, start: int, known: Version | None
     ) -> Fetched | None:
         """One exchange, see `_read_response`."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
-            response = await self._follow_redirects(url, account, headers)
+            response = await self._follow_redirects(url, opener, headers)
             try:
                 return await self._read_response(response, partial, start, known)
             finally:
@@ -161,15 +171,15 @@ class Downloader:
             raise OutputUnavailable(f"{url.host}: {_message_of(error)}") from error
 
     async def _follow_redirects(
-        self, url: URL, account: Account | None, headers: Mapping[str, str]
+        self, url: URL, opener: _Opener | None, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """The first response that is not a redirect."""
         for _ in range(MAX_REDIRECTS + 1):
-            is_own_host = account is not None and _origin(url) == _origin(_parsed(account.base_url))
+            is_own_host = opener is not None and _origin(url) == _origin(_parsed(opener.account.base_url))
             self._check(url, is_own_host=is_own_host)
             sent = {**_HEADERS, **headers}
-            if account is not None and is_own_host:
-                sent["Authorization"] = f"Bearer {self._key_of(account)}"
+            if opener is not None and is_own_host:
+                sent |= [opener.header.with_key(self._key_of(opener.account))]
             timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=self._bounds.idle_s)
             session = self._session(is_own_host=is_own_host)
             response = await session.get(url, headers=sent, allow_redirects=False, timeout=timeout)

@@ -37,6 +37,7 @@ COMMANDS = {
     "routes": ("query_commands", "routes", "List the routes for tasks."),
     "hooks": ("hook_commands", "hooks", "List hooks and their health; test a hook."),
     "deliveries": ("hook_commands", "deliveries", "List deliveries; retry failed ones."),
+    "providers": ("provider_commands", "providers", "Declared providers: list, write and try their files."),
     "models": ("query_commands", "models", "List the models of an account."),
     "db": ("db_commands", "db", "Check, back up, restore and prune the database."),
     "doctor": ("doctor", "doctor", "Check everything the daemon needs."),

@@ -22,6 +22,7 @@ from tracker.config import parse_listen
 from tracker.errors import ConfigError
 from tracker.sandbox import DEFAULT_KEY, Chaos, PlayedProvider, Sandbox, load_providers
 from tracker.sandbox.directives import DIRECTIVES
+from tracker.sandbox.routes import PaidRoute
 
 
 def _directives() -> str:
@@ -134,7 +135,7 @@ A tracker that uses it:
   tracker serve
 """)
         for provider in played:
-            names = ", ".join(route.name for route in provider.routes)
+            names = ", ".join(route.name for route in provider.routes if isinstance(route, PaidRoute))
             click.echo(f'{provider.name}: base_url = "{gateway.base_url}{provider.prefix}"  ({names})')
         await stopped.wait()
     finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
@@ -66,6 +66,13 @@ class Submission(StrEnum):
     """May have been accepted and charged: never sent again."""
 
 
+class Cost(NamedTuple):
+    """What a job cost by the upstream's own words, in a currency (``USD``) or a unit of its own (``credits``)."""
+
+    amount: float
+    currency: str
+
+
 class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
     """The meaning of one payload of a provider.
 
@@ -82,6 +89,7 @@ class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
         submission: the result of a create.
         next_model: of a deferred create: the model to send it for instead, see `tracker.domain.ai_models`.
         held: of a deferred create: it waits until its account's key is accepted.
+        cost: what the upstream says the job cost; only ``detail`` puts it into the history.
         detail: a short addition for the history, without secrets.
         renews: the poll came after the end of the task, only to renew the URLs of outputs.
     """
@@ -101,6 +109,7 @@ class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
     submission: Submission | None = None
     next_model: str | None = None
     held: bool = False
+    cost: Cost | None = None
     detail: str | None = None
     renews: bool = False
 

@@ -91,6 +91,7 @@ class Output(Struct, frozen=True, gc=False, omit_defaults=True, rename={"identit
         text: the text itself, for kind ``text``.
         inline: base64 data that came inside the answer, or the reference to it, see `tracker.domain.outputs`.
         authenticated: the URL needs the account's key (OpenAI-style ``/content``) and is never shown.
+        key_header: the header with that key, as an `AuthHeader` is written; None: ``Authorization: Bearer``.
         identity_override: its identity where that is not derived from its URL: a fresh URL replaced the first one, or
             several outputs share one URL. Stored outputs and the views name it ``known_as``.
     """
@@ -103,6 +104,7 @@ class Output(Struct, frozen=True, gc=False, omit_defaults=True, rename={"identit
     text: str | None = None
     inline: str | None = None
     authenticated: bool = False
+    key_header: str | None = None
     identity_override: str | None = None
 
 

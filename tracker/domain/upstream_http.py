@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 from msgspec import Struct, field
@@ -31,6 +31,30 @@ class AuthStyle(StrEnum):
     X_API_KEY = "x-api-key"
 
 
+KEY = "{key}"
+"""Where the key stands in the value of an `AuthHeader`."""
+
+
+class AuthHeader(NamedTuple):
+    """Another header with the account's key, from a provider file: ``Authorization: Key {key}``."""
+
+    name: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}"
+
+    @classmethod
+    def parse(cls, text: str) -> AuthHeader:
+        """The header that a text describes; the text is valid."""
+        name, _, value = text.partition(":")
+        return cls(name.strip(), value.strip())
+
+    def with_key(self, key: str) -> tuple[str, str]:
+        """Name and value as they are sent."""
+        return self.name, self.value.replace(KEY, key)
+
+
 class WireRequest(Struct, frozen=True):
     """One HTTP request to an account's upstream, without its key.
 
@@ -49,7 +73,7 @@ class WireRequest(Struct, frozen=True):
     query: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
-    auth: AuthStyle = AuthStyle.BEARER
+    auth: AuthStyle | AuthHeader = AuthStyle.BEARER
     answer_within_s: float = 30.0
 
 

@@ -19,16 +19,26 @@ from tracker.providers.reading.envelopes import layers
 from tracker.providers.reading.error_meanings import FindMeaning
 from tracker.providers.reading.replies import FindOutputs, ReadBody, read_result
 from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, poll_by_path
-from tracker.providers.route import Route
+from tracker.providers.route import Created, Route
 
 if TYPE_CHECKING:
     from tracker.providers.route import Json
 
 Body = Mapping[str, "Json"]
+NOT_KNOWN = Created()
 
 
 def _no_poll(reply: WireReply) -> Reading:
     raise NotImplementedError(f"HTTP {reply.status} for a route without a status call")
+
+
+def _no_result(route: Route, external_id: ExternalId, created: Created, reply: WireReply) -> WireRequest | None:
+    del route, external_id, created, reply
+    return None
+
+
+def _no_join(reply: WireReply, result: WireReply) -> WireReply:
+    raise NotImplementedError(f"HTTP {result.status} after HTTP {reply.status} for a route without a second call")
 
 
 def _no_callback(body: Json) -> Reading:
@@ -53,6 +63,8 @@ class Entry:
         read_callback: reads a callback; left out where there are none.
         create_request: builds the create call.
         poll_request: builds the status call.
+        result_request: builds the call for the result.
+        join_result: puts the reply to it into the one to the status call.
     """
 
     route: Route
@@ -61,7 +73,9 @@ class Entry:
     read_poll: Callable[[WireReply], Reading] = _no_poll
     read_callback: Callable[[Json], Reading] = _no_callback
     create_request: Callable[[Route, Body, str | None], WireRequest] = create_call
-    poll_request: Callable[[Route, ExternalId], WireRequest] = poll_by_path
+    poll_request: Callable[[Route, ExternalId, Created], WireRequest] = poll_by_path
+    result_request: Callable[[Route, ExternalId, Created, WireReply], WireRequest | None] = _no_result
+    join_result: Callable[[WireReply, WireReply], WireReply] = _no_join
 
 
 def sync_entry(
@@ -132,9 +146,30 @@ class Provider:
         """
         return self._entries[route.name].read_create(reply)
 
-    def poll_request(self, route: Route, external_id: ExternalId) -> WireRequest:
-        """Build the status call of a task; the id is escaped."""
-        return self._entries[route.name].poll_request(route, external_id)
+    def poll_request(self, route: Route, external_id: ExternalId, created: Created = NOT_KNOWN) -> WireRequest:
+        """Build the status call of a task; the id is escaped.
+
+        Raises:
+            PayloadInvalid: it repeats a part of the create that is not known.
+        """
+        return self._entries[route.name].poll_request(route, external_id, created)
+
+    def result_request(
+        self, route: Route, external_id: ExternalId, created: Created, reply: WireReply
+    ) -> WireRequest | None:
+        """Build the second call, for the result of a task whose status call reports success; None where there is none.
+
+        Args:
+            route: the task's route.
+            external_id: the task's id.
+            created: what the call repeats of the create.
+            reply: the reply to the status call. `join_result` combines it with the one to this call.
+        """
+        return self._entries[route.name].result_request(route, external_id, created, reply)
+
+    def join_result(self, route: Route, reply: WireReply, result: WireReply) -> WireReply:
+        """The reply for `read_poll` after the call for a result: the status with the result, or what went wrong."""
+        return self._entries[route.name].join_result(reply, result)
 
     def read_poll(self, route: Route, reply: WireReply) -> Reading:
         """Read the reply to a status call; one that cannot be understood is trouble, never an exception."""

@@ -213,7 +213,7 @@ class Creates:
             stages=route.stages,
             born_s=time.monotonic(),
             created_at_s=time.time(),
-            callback_url=route.callback_url_of(body, self._gateway.context),
+            callback_url=route.callback_url_of(create.call, self._gateway.context),
         )
         self._gateway.context.jobs.add(job)
         return job

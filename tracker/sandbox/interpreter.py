@@ -42,6 +42,13 @@ def refuse(table: Table, name: str | Table, scope: Scope) -> Answer:
     return json_answer(fill(template, {**scope, **table.get("values", {}), **values}), values.get("http", 200))
 
 
+def _key_header(declared: str, key: str) -> tuple[str, str]:
+    """Return the header that carries the key, its name in lower case: the name alone, or with a template."""
+    name, colon, value = declared.partition(":")
+    template = value.strip() if colon else "Bearer {key}" if name == "authorization" else "{key}"
+    return name.lower(), template.replace("{key}", key)
+
+
 class _FromTable:
     """What the interpreter does alike for routes with and without jobs."""
 
@@ -51,8 +58,7 @@ class _FromTable:
 
     def authorised(self, headers: Mapping[str, str], key: str) -> bool:
         """Return whether one of the headers of the family carries the key."""
-        wanted = {name: f"Bearer {key}" if name == "authorization" else key for name in self.table["auth"]}
-        return any(headers.get(name) == value for name, value in wanted.items())
+        return any(headers.get(name) == value for name, value in (_key_header(one, key) for one in self.table["auth"]))
 
     def refuse_key(self) -> Answer:
         """Answer a request without the right key: as the family does, else as the gateway."""
@@ -176,7 +182,7 @@ class DataJobRoute(_FromTable, PaidRoute):
         if "task_id" in call.params:
             return call.params["task_id"]
         asked = {**self.table.get("query_parameters", {}), **(self.table.get("query_body") or {})}
-        return _find_placeholder(asked, {**call.query, **call.body})
+        return find_placeholder(asked, {**call.query, **call.body}, "task_id")
 
     def unknown(self, call: Call) -> Answer:
         """Return ``refusals.unknown``; ``refusals.unnamed`` where the id is missing."""
@@ -184,12 +190,18 @@ class DataJobRoute(_FromTable, PaidRoute):
         name = "unknown" if task_id or "unnamed" not in self.table["refusals"] else "unnamed"
         return refuse(self.table, name, {**self.read_request(call), "task_id": task_id})
 
-    def callback_url_of(self, body: Json, context: Context) -> str | None:
-        """Return the text at ``callback.field``; with ``callback.account``, the address set up for the account."""
+    def callback_url_of(self, call: Call, context: Context) -> str | None:
+        """Return the text at ``callback.field``, or the query parameter ``callback.parameter``.
+
+        With ``callback.account`` it is the address set up for the account.
+        """
         callback = self.table.get("callback")
         if callback is None:
             return None
-        url = context.openai_webhook_url if callback.get("account") else dig(body, callback["field"])
+        if "parameter" in callback:
+            url: object = call.query.get(callback["parameter"])
+        else:
+            url = context.openai_webhook_url if callback.get("account") else dig(call.body, callback["field"])
         return (url.strip() or None) if isinstance(url, str) else None
 
     def write_callback(self, snapshot: Snapshot, context: Context) -> CallbackMessage | None:
@@ -250,14 +262,14 @@ def _scale(percent: int, full: float) -> float:
     return percent if full == 100 else round(percent * full / 100, 2)  # noqa: PLR2004 - percent
 
 
-def _find_placeholder(template: object, value: object) -> str:
-    """Return the text that a template has as ``{task_id}``; empty if there is none."""
+def find_placeholder(template: object, value: object, name: str) -> str:
+    """Return the text that a template has as ``{name}``; empty if there is none."""
     if isinstance(template, dict) and isinstance(value, dict):
-        found = (_find_placeholder(inner, value.get(key)) for key, inner in template.items())
+        found = (find_placeholder(inner, value.get(key), name) for key, inner in template.items())
     elif isinstance(template, list) and isinstance(value, list):
-        found = (_find_placeholder(inner, one) for inner, one in zip(template, value, strict=False))
-    elif isinstance(template, str) and "{task_id}" in template:
-        before, _, after = template.partition("{task_id}")
+        found = (find_placeholder(inner, one, name) for inner, one in zip(template, value, strict=False))
+    elif isinstance(template, str) and f"{{{name}}}" in template:
+        before, _, after = template.partition(f"{{{name}}}")
         return str(value or "").removeprefix(before).removesuffix(after)
     else:
         return ""
@@ -273,7 +285,7 @@ def _ends(snapshot: Snapshot) -> list[str]:
 
 def build_sync_route(name: str, table: Table) -> DataSyncRoute:
     """Return the route that a table without a ``query`` describes."""
-    path, takes_forms = _write_path(table["create"]), table.get("takes_forms", False)
+    path, takes_forms = write_path(table["create"]), table.get("takes_forms", False)
     return DataSyncRoute(name=name, path=path, takes_forms=takes_forms, table=table)
 
 
@@ -283,15 +295,19 @@ def build_job_route(name: str, table: Table, job_route: type[DataJobRoute] = Dat
     asked = dict(pair.split("=", 1) for pair in target.split("&") if "=" in pair)
     return job_route(
         name=name,
-        path=_write_path(table["create"]),
+        path=write_path(table["create"]),
         takes_forms=table.get("takes_forms", False),
-        query_path=_write_path(table["query"]),
+        query_path=write_path(table["query"]),
         query_method=table["query"].partition(" ")[0],
         stages=tuple(Stage(**stage) for stage in table["stages"]),
         table={**table, "query_parameters": asked | table.get("query_parameters", {})},
     )
 
 
-def _write_path(call: str) -> str:
-    """Return the path of a call as aiohttp requires it: ``{+name}`` may hold slashes."""
-    return re.sub(r"\{\+(\w+)\}", r"{\1:.+}", call.partition(" ")[2].partition("?")[0])
+def write_path(call: str) -> str:
+    """Return the path of a call as aiohttp requires it: ``{+name}`` may hold slashes, dots in names become ``_``."""
+
+    def put(found: re.Match[str]) -> str:
+        return f"{{{re.sub(r'[^0-9A-Za-z]', '_', found[2])}{':.+' if found[1] else ''}}}"
+
+    return re.sub(r"\{(\+?)([\w.-]+)\}", put, call.partition(" ")[2].partition("?")[0])

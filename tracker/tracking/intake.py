@@ -19,7 +19,7 @@ from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.nearest import did_you_mean
 from tracker.domain.task import ExternalId, SubmitState
 from tracker.errors import FieldProblem, RequestInvalid
-from tracker.providers.reading.requests import find_field, with_model_in_query
+from tracker.providers.reading.requests import find_field
 from tracker.store.values import NewTask
 from tracker.tracking.accounts import AccountRules
 
@@ -163,9 +163,10 @@ class Intake:
             raise RequestInvalid(
                 [FieldProblem(("route",), f"{route.name} has no task to follow; submit the request instead")]
             )
-        if with_model_in_query(route, None) is None:
+        if route.needs:
+            what = "a model" if route.needs == {"model"} else "a part of the create"
             raise RequestInvalid(
-                [FieldProblem(("route",), f"{route.name} needs a model to poll a task; it can only be submitted")]
+                [FieldProblem(("route",), f"{route.name} needs {what} to poll a task; it can only be submitted")]
             )
         now = self._clock.now()
         return NewTask(
@@ -220,7 +221,9 @@ class Intake:
 def _takes_callback(route: Route, request: Mapping[str, Any]) -> bool:
     """Whether the tracker fills the callback field: a URL that the user gave is not replaced."""
     field = route.callback_field
-    return route.callback and field is not None and not find_field(request, tuple(field.split(".")))
+    if field is None:
+        return route.callback_parameter is not None
+    return route.callback and not find_field(request, tuple(field.split(".")))
 
 
 def fingerprint(wanted: SubmitRequest, account: str) -> str:

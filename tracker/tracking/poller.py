@@ -20,13 +20,13 @@ from msgspec.structs import replace
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
 from tracker.domain.schedule import deadline_of
 from tracker.domain.task import Status, SubmitState, UpstreamError
-from tracker.errors import NotAttempted, NotSent, StoreError, Unanswered
+from tracker.errors import NotAttempted, NotSent, PayloadInvalid, StoreError, Unanswered
 from tracker.logs import get_logger
-from tracker.providers.reading.requests import with_model_in_query
 from tracker.store.values import Lane
 from tracker.tracking.blockers import Blockers
 from tracker.tracking.claims import Claims
 from tracker.tracking.lane_limits import LaneSlots
+from tracker.tracking.status_calls import StatusCalls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -105,7 +105,7 @@ class Poller:
     ) -> None:
         self._store = store
         self._reconciler = reconciler
-        self._client = client
+        self._calls = StatusCalls(store, client)
         self._registry = registry
         self._submitter = submitter
         self._clock = clock
@@ -296,23 +296,22 @@ class Poller:
 
     async def _poll(self, task: Task, *, renews: bool = False) -> NotAttempted | None:
         """Poll a task and apply the answer; why the poll was not sent, None when it was."""
-        known = self._registry.find_route(task.route)
-        route = None if known is None else with_model_in_query(known, task.model)
+        route = self._registry.find_route(task.route)
+        payload: Payload = None
         if route is None or route.query is None or task.external_id is None:
             gone = f"route {task.route} is no longer known; its provider file may be missing"
-            no_model = f"the status call of route {task.route} needs a model, and this task has none"
-            reading = Reading(trouble=Trouble.REJECTED, detail=gone if known is None else no_model)
-            payload: Payload = None
+            reading = Reading(trouble=Trouble.REJECTED, detail=gone)
         else:
             provider = self._registry.provider_of(route)
-            request = provider.poll_request(route, task.external_id)
             try:
-                reply = await self._client.fetch(task.account, request, provider=task.provider)
+                reply = await self._calls.ask(task, task.external_id, route, provider)
             except NotAttempted as error:
                 await self._postpone(task, error)
                 return error
             except (NotSent, Unanswered) as error:
-                reading, payload = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=str(error))), None
+                reading = Reading(trouble=Trouble.UNAVAILABLE, error=UpstreamError(message=str(error)))
+            except PayloadInvalid as error:
+                reading = Reading(trouble=Trouble.REJECTED, detail=str(error))
             else:
                 reading, payload = await self._payloads.read(
                     reply.body, partial(provider.read_poll, route, reply), lambda: reply.decoded

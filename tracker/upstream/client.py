@@ -18,7 +18,7 @@ import aiohttp
 from tracker import __version__
 from tracker.domain.api_keys import key_problem
 from tracker.domain.retry import parse_retry_after
-from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
+from tracker.domain.upstream_http import AuthHeader, AuthStyle, WireReply, WireRequest
 from tracker.errors import NotAttempted, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
 from tracker.upstream.pooled_get import Get, GetPool, Headers
@@ -300,7 +300,13 @@ def _host_of(url: URL) -> str:
 
 
 @lru_cache(maxsize=64)
-def _headers(account: str, api_key: str, auth: AuthStyle, given: Headers, has_body: bool) -> Headers:  # noqa: FBT001 - a part of the key of the cache
+def _headers(
+    account: str,
+    api_key: str,
+    auth: AuthStyle | AuthHeader,
+    given: Headers,
+    has_body: bool,  # noqa: FBT001 - a part of the key of the cache
+) -> Headers:
     """All headers of a request but ``Host``."""
     key = api_key.strip()
     if not key:
@@ -316,4 +322,6 @@ def _headers(account: str, api_key: str, auth: AuthStyle, given: Headers, has_bo
         case AuthStyle.X_API_KEY:
             headers["x-api-key"] = key
             headers.setdefault("anthropic-version", ANTHROPIC_VERSION)
+        case AuthHeader():
+            headers |= [auth.with_key(key)]
     return tuple(headers.items())

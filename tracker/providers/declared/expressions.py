@@ -5,6 +5,7 @@ Owns what an expression may be. Must not know the key of an expression. Messages
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import jmespath
@@ -39,7 +40,14 @@ class _Functions(Functions):
             return None
         return [piece.strip() for piece in value.split(separator)]
 
+    @signature({"types": []})
+    def _func_url_path(self, value: Json) -> Json:
+        """The path of an absolute URL, without its query; null for any other value."""
+        found = _URL.match(value) if isinstance(value, str) else None
+        return found and found[1]
 
+
+_URL = re.compile(r"https?://[^/?#]+(/[^?#]*)", re.IGNORECASE)
 _FUNCTIONS = _Functions()
 _OPTIONS = jmespath.Options(custom_functions=_FUNCTIONS)
 _TABLE = _FUNCTIONS.FUNCTION_TABLE
@@ -109,3 +117,21 @@ def _reads_input(node: Any, *, has_input: bool) -> bool:  # noqa: ANN401 - a nod
                 break  # the length of a projection is that of its list, regardless of its items
         return has_input
     return any(_reads_input(child, has_input=has_input) for child in children if isinstance(child, dict))
+
+
+def list_fields(text: str) -> frozenset[str]:
+    """The names of the fields that a valid expression reads from its input itself, not from what is in it."""
+    return frozenset(_fields_of(jmespath.compile(text).parsed))
+
+
+def _fields_of(node: Any) -> list[str]:  # noqa: ANN401 - a node of JMESPath's syntax tree
+    kind, children = node["type"], [child for child in node["children"] if isinstance(child, dict)]
+    if kind == "field":
+        return [node["value"]]
+    if kind == "expref":  # applied to items
+        return []
+    if kind in _CHAINS or kind in _PROJECTIONS:
+        while len(children) > 1 and children[0]["type"] in {"current", "identity"}:
+            children = children[1:]
+        children = children[:1]
+    return [name for child in children for name in _fields_of(child)]

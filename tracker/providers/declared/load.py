@@ -23,6 +23,7 @@ from tracker.providers.declared.tables import (
     CallbackTable,
     OutputTable,
     ProviderTable,
+    ResultTable,
     RouteTable,
     Table,
     TaskTable,
@@ -40,7 +41,7 @@ _TRIPLES = re.compile(r'"""|' + "'''")
 _POSITION = re.compile(r"\(at line (\d+), column \d+\)")
 SUFFIX = ".toml"
 """Only files with this suffix are read; renaming an example enables it."""
-_EXAMPLES = "see the examples in config/providers.d"
+_EXAMPLES = "see `tracker providers init fal -` for an example"
 _NAME_LENGTH = 2
 _TOP_KEYS = frozenset({"name", "source", "auth", "account"})
 
@@ -149,7 +150,12 @@ def _unknown_key(path: Path) -> str:
 
 
 def _table_at(path: Path) -> type[Table]:
-    tables: dict[str | int, Any] = {"task": TaskTable, "callback": CallbackTable, "outputs": OutputTable}
+    tables: dict[str | int, Any] = {
+        "task": TaskTable,
+        "callback": CallbackTable,
+        "outputs": OutputTable,
+        "result": ResultTable,
+    }
     if path[:1] == ("routes",) and len(path) == _NAME_LENGTH:
         return RouteTable
     table: type[Table] = tables.get(path[0], ProviderTable) if path else ProviderTable

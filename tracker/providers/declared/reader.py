@@ -5,56 +5,33 @@ Owns what follows from the tables of one file. Must not know a real provider.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import replace as with_changes
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import orjson
 from msgspec.structs import replace
 
-from tracker.domain.observation import Reading, Submission, Trouble
+from tracker.domain.lenient_json.decoder import Form
+from tracker.domain.observation import Cost, Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
-from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
-from tracker.errors import FieldProblem, PayloadInvalid
+from tracker.domain.upstream_http import AuthHeader, AuthStyle, WireReply, WireRequest
+from tracker.errors import PayloadInvalid
+from tracker.providers.declared.calls import Calls, auth_of
 from tracker.providers.declared.expressions import search
-from tracker.providers.declared.tables import OK_CODES, OutputTable, ProviderTable, RouteTable, fold
+from tracker.providers.declared.outputs import outputs_of, why_no_output
+from tracker.providers.declared.tables import OK_CODES, ProviderTable, fold
 from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading import error_meanings as meanings
 from tracker.providers.reading.decoded_reply import DecodedReply, decode_reply
 from tracker.providers.reading.error_meanings import Meaning, failed, meaning_of
 from tracker.providers.reading.error_shapes import find_error
-from tracker.providers.reading.fields import (
-    distinct,
-    find_code,
-    find_seconds,
-    find_text,
-    find_url,
-    flat,
-    kind_of,
-    mime_of,
-    parse_id,
-    require_object,
-    urls_apart,
-)
-from tracker.providers.reading.outputs import find_data_url_output, find_text_output
+from tracker.providers.reading.fields import distinct, find_code, find_seconds, find_text, parse_id, require_object
 from tracker.providers.reading.replies import read_creation, read_status
-from tracker.providers.reading.requests import (
-    POLL_WITHIN_S,
-    RESERVED_TASK_ID,
-    TASK_ID,
-    create_call,
-    find_field,
-    has_model,
-    optional_text_problem,
-    path_segment,
-    quote_reserved,
-    text_problem,
-    with_field,
-)
 from tracker.providers.reading.statuses import read_by_status
-from tracker.providers.route import SAMPLE_PROMPT, Route
+from tracker.providers.route import Created, Route
 
 if TYPE_CHECKING:
     from tracker.providers.route import Json
@@ -69,10 +46,11 @@ _MEANINGS = {
     Reason.UPSTREAM_UNAVAILABLE: meanings.MAINTENANCE,
     Reason.NOT_FOUND: meanings.NOT_FOUND,
 }
-_KNOWN_KINDS = frozenset({"image", "audio", "video"})
-"""Kinds that a URL's suffix shows where the declared one is ``file``."""
 _FULL = 100
 _REDIRECTS = 300
+RESULT, RESULT_HTTP = "result", "result_http"
+"""Where the reply to the call for a result is in the reply to the status call, and the HTTP status of that reply."""
+_X_API_KEY = AuthHeader("x-api-key", "{key}")
 _NULL = "null"
 """The result of ``to_string`` for a missing field."""
 
@@ -80,11 +58,10 @@ _NULL = "null"
 def make_provider(table: ProviderTable) -> Provider:
     """The provider that a valid file defines."""
     reader = _Reader(table)
-    auth = AuthStyle(table.auth)
     callback = table.callback
     entries = []
     for name, route in table.routes.items():
-        headers = tuple(route.headers.items())
+        calls = Calls(route, table.result, callback, table.values, auth_of(table))
         entries.append(
             Entry(
                 route=Route(
@@ -93,68 +70,27 @@ def make_provider(table: ProviderTable) -> Provider:
                     query=route.query,
                     asset=route.asset,
                     source=table.source,
-                    sample=_sample_of(route),
+                    sample=calls.sample(),
                     callback=callback is not None,
                     callback_field=callback.field if callback else None,
+                    callback_parameter=callback.parameter if callback else None,
                     callback_required=callback.required if callback else False,
                     poll_interval_s=route.poll_interval_s,
                     signature=callback.signature if callback else None,
                     account=table.account or table.name,
+                    needs=calls.needs,
                 ),
-                check=partial(_check, route=route, callback_field=callback.field if callback else None),
+                check=calls.check,
                 read_create=reader.read_create,
                 read_poll=reader.read_poll,
                 read_callback=reader.read_callback,
-                create_request=partial(create_call, headers=headers, auth=auth),
-                poll_request=partial(_poll_request, table=route, auth=auth),
+                create_request=calls.create,
+                poll_request=calls.poll,
+                result_request=partial(reader.result_request, calls),
+                join_result=reader.join_result,
             )
         )
     return Provider(table.name, tuple(entries), reader.callback_ids)
-
-
-def _sample_of(route: RouteTable) -> dict[str, Json]:
-    """The fields that the file requires, each as a text, since it does not declare types."""
-    sample: dict[str, Json] = {"model": "model"} if has_model(route.create) or has_model(route.query) else {}
-    for path in (dotted.split(".") for dotted in route.required):
-        if find_field(sample, tuple(path)) is None:
-            sample = with_field(sample, path, SAMPLE_PROMPT)
-    return sample
-
-
-def _check(request: Mapping[str, Json], *, route: RouteTable, callback_field: str | None) -> list[FieldProblem]:
-    problems = text_problem(request, "model") if has_model(route.create) or has_model(route.query) else []
-    for dotted in route.required:
-        path = tuple(dotted.split("."))
-        if find_field(request, path) in (None, "", [], {}):
-            problems.append(FieldProblem(("request", *path), "required"))
-    return problems + (optional_text_problem(request, *callback_field.split(".")) if callback_field else [])
-
-
-def _poll_request(route: Route, external_id: ExternalId, *, table: RouteTable, auth: AuthStyle) -> WireRequest:
-    method, path = (route.query or table.query).split(" ", 1)  # of the route: its model is filled in
-    path = path.replace(TASK_ID, path_segment(external_id)).replace(RESERVED_TASK_ID, quote_reserved(external_id))
-    return WireRequest(
-        method=method,
-        path=path,
-        query=tuple((key, value.replace(TASK_ID, external_id)) for key, value in table.query_parameters.items()),
-        headers=tuple(table.headers.items()),
-        body=None if table.query_body is None else orjson.dumps(_filled(table.query_body, external_id)),
-        auth=auth,
-        answer_within_s=POLL_WITHIN_S,
-    )
-
-
-def _filled(value: Json, external_id: str) -> Json:
-    """A copy of a TOML value with the task's id filled in."""
-    match value:
-        case str():
-            return value.replace(TASK_ID, external_id)
-        case Mapping():
-            return {key: _filled(inner, external_id) for key, inner in value.items()}
-        case list():
-            return [_filled(inner, external_id) for inner in value]
-        case _:
-            return value
 
 
 class _Reader:
@@ -164,8 +100,13 @@ class _Reader:
         self._task = table.task
         self._outputs = table.outputs
         self._callback = table.callback
-        self._statuses = {fold(said): Status(meant) for said, meant in table.statuses.items()}
+        self._statuses = _by_fold(table.statuses)
+        self._callback_statuses = self._statuses | _by_fold(table.callback.statuses if table.callback else {})
+        self._failed_http = frozenset(table.result.failed_http if table.result else ())
         self._reasons = {fold(code): Reason(meant) for code, meant in table.reasons.items()}
+        auth = auth_of(table)
+        is_bearer = auth is AuthStyle.BEARER
+        self._key_header = None if is_bearer else str(auth if isinstance(auth, AuthHeader) else _X_API_KEY)
         self._ok_codes = {fold(str(code)) for code in table.task.ok_codes or OK_CODES}
 
     def read_create(self, reply: WireReply) -> Reading:
@@ -206,6 +147,30 @@ class _Reader:
             trouble=meaning.on_poll, error=error, retryable=meaning.retryable, retry_after_s=decoded.retry_after_s
         )
 
+    def result_request(
+        self, calls: Calls, _route: Route, external_id: ExternalId, created: Created, reply: WireReply
+    ) -> WireRequest | None:
+        """Build the call for the result where the reply to a status call reports success."""
+        if calls.result is None:
+            return None
+        reading = self.read_poll(reply)
+        if reading.status is not Status.SUCCEEDED or reading.outputs:
+            return None
+        return calls.fetch_result(external_id, created, decode_reply(reply).body)
+
+    def join_result(self, reply: WireReply, result: WireReply) -> WireReply:
+        """Put the result into the reply to the status call; a result that failed otherwise replaces that reply."""
+        decoded = result.decoded
+        is_success = HTTPStatus.OK <= result.status < _REDIRECTS
+        if (is_success and decoded.form in {Form.NONE, Form.TRUNCATED}) or not (
+            is_success or result.status in self._failed_http
+        ):
+            return result
+        joined = {**(decode_reply(reply).body or {}), RESULT: decoded.value, RESULT_HTTP: result.status}
+        # in ASCII: replies with lone surrogates and large numbers are read too
+        body = json.dumps(joined).encode()
+        return WireReply(HTTPStatus.OK, {"content-type": "application/json"}, body, result.received_at)
+
     def read_callback(self, body: Json) -> Reading:
         """Read a callback: the task in it, or only its id.
 
@@ -218,7 +183,8 @@ class _Reader:
         if self._callback.task is None:
             return Reading(external_id=self.callback_ids(body)[0], detail="a callback; a poll fetches the result")
         task = require_object(search(self._callback.task, callback, "callback.task"), self._callback.task)
-        return self._read_task(task) or Reading(trouble=Trouble.UNREADABLE, detail="no task in the callback")
+        reading = self._read_task(task, self._callback_statuses)
+        return reading or Reading(trouble=Trouble.UNREADABLE, detail="no task in the callback")
 
     def callback_ids(self, body: Json) -> tuple[ExternalId, ...]:
         """The id of the task in a callback.
@@ -277,7 +243,7 @@ class _Reader:
         is_none = code is None or fold(code) in self._ok_codes or code == _NULL
         return UpstreamError(None if is_none else code, message)
 
-    def _read_task(self, body: Mapping[str, Json]) -> Reading | None:
+    def _read_task(self, body: Mapping[str, Json], statuses: Mapping[str, Status] | None = None) -> Reading | None:
         """Read a reply; None when it states an error instead of a task, or nothing."""
         task = self._task
         found = search(task.status, body, "task.status")
@@ -288,7 +254,10 @@ class _Reader:
 
         def with_outputs(reading: Reading) -> Reading:
             outputs, detail = self._find_outputs(body)
-            return replace(reading, outputs=outputs, detail=detail)
+            cost = self._find_cost(body)
+            if cost is not None and detail is None:
+                detail = f"the upstream states a cost of {cost.amount:g} {cost.currency}"
+            return replace(reading, outputs=outputs, detail=detail, cost=cost)
 
         def with_error(reading: Reading) -> Reading:
             error = self._find_error(body)
@@ -297,9 +266,14 @@ class _Reader:
                 known = UpstreamError(said, None if known is None else known.message)
             return failed(reading, known, self._find_meaning)
 
+        reading = Reading(external_id=external_id, upstream_status=said)
+        http_status = body.get(RESULT_HTTP)
+        if isinstance(http_status, int) and http_status in self._failed_http:
+            return with_error(reading)
+        known = self._statuses if statuses is None else statuses
         return read_by_status(
-            Reading(external_id=external_id, upstream_status=said),
-            lambda status: self._statuses.get(fold(status)),
+            reading,
+            lambda status: known.get(fold(status)),
             succeeded=with_outputs,
             failed=with_error,
             unfinished=lambda reading: replace(reading, progress=self._find_progress(body)),
@@ -315,8 +289,12 @@ class _Reader:
 
     def _find_outputs(self, body: Mapping[str, Json]) -> tuple[tuple[Output, ...], str | None]:
         """The outputs; without any, what the expressions found instead."""
-        found = distinct(output for rule in self._outputs for output in _outputs_of(rule, body))
-        return found, None if found else "; ".join(_why_no_output(rule, body) for rule in self._outputs)
+        found = distinct(output for rule in self._outputs for output in outputs_of(rule, body, self._key_header))
+        return found, None if found else "; ".join(why_no_output(rule, body) for rule in self._outputs)
+
+    def _find_cost(self, body: Mapping[str, Json]) -> Cost | None:
+        amount = find_seconds(search(self._task.cost, body, "task.cost"))
+        return None if amount is None else Cost(amount, self._task.currency)
 
     def _find_meaning(self, error: UpstreamError) -> Meaning | None:
         """The meaning of a code in ``[reasons]``, complete or by its beginning; the longest match counts."""
@@ -337,38 +315,5 @@ def _is_http_success(code: str | None) -> bool:
     return code is not None and code.isascii() and code.isdigit() and HTTPStatus.OK <= int(code) < _REDIRECTS
 
 
-def _outputs_of(rule: OutputTable, body: Mapping[str, Json]) -> Iterable[Output]:
-    """The outputs that one rule finds: each URL separately, the pieces of a text joined."""
-    if rule.text is not None:
-        pieces = [piece for piece in flat(search(rule.text, body, "outputs.text")) if isinstance(piece, str)]
-        text = find_text_output("".join(pieces))
-        return () if text is None else (replace(text, kind=rule.kind, mime=rule.mime or text.mime),)
-    found = flat(search(rule.url, body, "outputs.url"))
-    return [output for value in found for one in urls_apart(value) if (output := _file_of(rule, one))]
-
-
-def _why_no_output(rule: OutputTable, body: Mapping[str, Json]) -> str:
-    """Why a rule found no output, for its author; never the value itself."""
-    key, path = ("outputs.text", rule.text) if rule.url is None else ("outputs.url", rule.url)
-    where = f"{key} ({(path or '')[:200]})"
-    values = [value for value in flat(search(path, body, key)) if value not in (None, "")]
-    if not values:
-        return f"{where} found nothing"
-    value = values[0]
-    if rule.url is None or not isinstance(value, str):
-        return f"{where} found {kind_of(value)}, not {'a text' if rule.url is None else 'a URL'}"
-    text = value.strip()
-    if text[:1] in {"{", "["}:
-        return f"{where} found JSON in a text, not a URL; read it with from_json(…)"
-    if text.startswith("/"):
-        return f"{where} found a path, not a URL; join it with the host: join('', ['https://…', …])"
-    return f"{where} found a text that is not a URL"
-
-
-def _file_of(rule: OutputTable, value: Json) -> Output | None:
-    url = find_url(value)
-    if url is not None:
-        mime = mime_of(url, rule.mime)
-        known = (mime or "").partition("/")[0]
-        return Output(kind=known if rule.kind == "file" and known in _KNOWN_KINDS else rule.kind, url=url, mime=mime)
-    return find_data_url_output(value, kind=rule.kind)
+def _by_fold(statuses: Mapping[str, str]) -> dict[str, Status]:
+    return {fold(said): Status(meant) for said, meant in statuses.items()}

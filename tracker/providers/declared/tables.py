@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from tracker.domain.task import Reason
+from tracker.domain.upstream_http import KEY, AuthStyle
 from tracker.providers.declared.expressions import check_expression
 from tracker.providers.reading.requests import TASK_ID
 from tracker.providers.signatures import SCHEMES
@@ -22,6 +23,9 @@ _CREATE = re.compile(r"POST /\S*")
 _QUERY = re.compile(r"(GET|POST) /\S*")
 _FIELD = re.compile(r"[^\s.]+(\.[^\s.]+)*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_AUTH = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+): *(\S.*)")
+_PARAMETER = re.compile(r"[A-Za-z0-9._~-]+")
+_CURRENCY = re.compile(r"[A-Z]{3}|[a-z]+")
 _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(; ?[^\s{}]+)?")
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """As in `tracker.config.fields`."""
@@ -29,6 +33,8 @@ _OWN_REASONS = frozenset({Reason.SUBMIT_UNKNOWN, Reason.MISSING_OUTPUT})
 """Reasons of the tracker itself, which an error code of an upstream cannot mean."""
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 """Headers that the client sets; another value breaks the request."""
+_VALUE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TAKEN = frozenset({"task_id", "model", "request", "answer", "key"})
 _KEY_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "cookie"})
 
 
@@ -50,6 +56,41 @@ def _check_mime(text: str) -> str:
     return text
 
 
+def _check_auth(text: str) -> str:
+    if text in set(AuthStyle):
+        return text
+    styles = f'"bearer", "x-api-key", or a header with {KEY} in it, as in "Authorization: Key {KEY}"'
+    found = _AUTH.fullmatch(text)
+    if found is None or not text.isascii() or not text.isprintable():
+        raise ValueError(f"this is not a way to send a key; write {styles}")
+    if found[1].lower() in _FRAMING | {"content-type"}:
+        raise ValueError(f"{found[1]} cannot hold a key; write another header")
+    if found[2].count(KEY) != 1 or any(brace in found[2].replace(KEY, "") for brace in "{}"):
+        raise ValueError(f"the header has {KEY} exactly once, and no other placeholder; write {styles}")
+    return text
+
+
+def _check_parameter(text: str) -> str:
+    if not _PARAMETER.fullmatch(text):
+        raise ValueError("this is not the name of a parameter; write letters, digits, hyphens and underscores")
+    return text
+
+
+def _check_currency(text: str) -> str:
+    if not _CURRENCY.fullmatch(text):
+        raise ValueError('this is not a currency or unit; write for example "USD" or "credits"')
+    return text
+
+
+def _check_value_name(text: str) -> str:
+    if not _VALUE_NAME.fullmatch(text) or text in _TAKEN:
+        raise ValueError(
+            f"a value is named with lower-case letters, digits and underscores, but not {', '.join(sorted(_TAKEN))}"
+            "; write for example app_id"
+        )
+    return text
+
+
 def _check_account(text: str) -> str:
     if not _ACCOUNT.fullmatch(text):
         raise ValueError("this is not the name of an account; write the NAME of [accounts.NAME]")
@@ -65,6 +106,9 @@ Expression = Annotated[str, AfterValidator(check_expression)]
 FieldPath = Annotated[str, AfterValidator(_check_field)]
 Name = Annotated[str, AfterValidator(_check_name)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+
+
+StatusName = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]
 
 
 class Table(BaseModel):
@@ -121,8 +165,23 @@ class RouteTable(Table):
         return body
 
 
+class ResultTable(Table):
+    """``[result]``: the call for the result of a task whose status call reports success."""
+
+    query: str
+    query_parameters: dict[str, str] = {}
+    failed_http: list[Annotated[int, Field(ge=400, le=599)]] = []
+
+    @field_validator("query")
+    @classmethod
+    def _is_get(cls, query: str) -> str:
+        if not _QUERY.fullmatch(query) or not query.startswith("GET "):
+            raise ValueError(f'the call for a result is a GET; write "GET /path/{TASK_ID}"')
+        return query
+
+
 class TaskTable(Table):
-    """``[task]``: the paths of id, status, progress and error in a reply."""
+    """``[task]``: the paths of id, status, progress, error and cost in a reply."""
 
     id: Expression
     status: Expression
@@ -131,6 +190,8 @@ class TaskTable(Table):
     error_code: Expression | None = None
     error_message: Expression | None = None
     ok_codes: Annotated[list[str | int], Field(min_length=1)] | None = None
+    cost: Expression | None = None
+    currency: Annotated[str, AfterValidator(_check_currency)] = "USD"
 
 
 class OutputTable(Table):
@@ -140,13 +201,18 @@ class OutputTable(Table):
     text: Expression | None = None
     kind: Literal["video", "image", "audio", "text", "file"]
     mime: Annotated[str, AfterValidator(_check_mime)] | None = None
+    duration: Expression | None = None
+    authenticated: bool = False
 
 
 class CallbackTable(Table):
-    """``[callback]``: the request field of the callback URL, and the path of the task in a callback."""
+    """``[callback]``: where a request has the callback URL, and where a callback has the task."""
 
     ids: Annotated[list[Expression], Field(min_length=1)]
     field: FieldPath | None = None
+    parameter: Annotated[str, AfterValidator(_check_parameter)] | None = None
+    extra: dict[FieldPath, Any] = {}
+    statuses: dict[str, StatusName] = {}
     required: bool = False
     task: Expression | None = None
     signature: str | None = None
@@ -154,7 +220,7 @@ class CallbackTable(Table):
     @field_validator("required")
     @classmethod
     def _has_a_field(cls, required: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic calls it
-        if required and info.data.get("field") is None:
+        if required and info.data.get("field") is None and info.data.get("parameter") is None:
             raise ValueError("required needs a field; set field")
         return required
 
@@ -171,19 +237,23 @@ class ProviderTable(Table):
 
     name: Name
     source: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
-    auth: Literal["bearer", "x-api-key"] = "bearer"
+    auth: Annotated[str, AfterValidator(_check_auth)] = "bearer"
     account: Annotated[str, AfterValidator(_check_account)] | None = None
     routes: Annotated[dict[Name, RouteTable], Field(min_length=1)]
+    values: dict[Annotated[str, AfterValidator(_check_value_name)], Expression] = {}
+    result: ResultTable | None = None
     task: TaskTable
-    statuses: dict[str, Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED"]]
+    statuses: dict[str, StatusName]
     reasons: dict[str, Literal[tuple(reason.value for reason in Reason if reason not in _OWN_REASONS)]] = {}  # type: ignore[valid-type]  # the values of an enumeration
     outputs: Annotated[list[OutputTable], Field(min_length=1)]
     callback: CallbackTable | None = None
 
     @field_validator("statuses")
     @classmethod
-    def _can_end(cls, statuses: dict[str, str]) -> dict[str, str]:
-        for end in ("SUCCEEDED", "FAILED"):
+    def _can_end(cls, statuses: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        result = info.data.get("result")
+        fails_elsewhere = result is not None and result.failed_http
+        for end in ("SUCCEEDED",) if fails_elsewhere else ("SUCCEEDED", "FAILED"):
             if end not in statuses.values():
                 raise ValueError(f"no status means {end}, so no task could end with it; add the one that does")
         return statuses

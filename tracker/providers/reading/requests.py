@@ -7,19 +7,18 @@ names.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import orjson
 
 from tracker.domain.task import ExternalId
-from tracker.domain.upstream_http import AuthStyle, WireRequest
+from tracker.domain.upstream_http import AuthHeader, AuthStyle, WireRequest
 from tracker.errors import FieldProblem
 from tracker.providers.reading.fields import NUL_SIGN, kind_of
 
 if TYPE_CHECKING:
-    from tracker.providers.route import Json, Route
+    from tracker.providers.route import Created, Json, Route
 
 CREATE_WITHIN_S = 60.0
 """A create may upload references and wait for moderation; a timeout makes it ambiguous."""
@@ -37,7 +36,7 @@ def create_call(
     callback_url: str | None,
     *,
     headers: tuple[tuple[str, str], ...] = (),
-    auth: AuthStyle = AuthStyle.BEARER,
+    auth: AuthStyle | AuthHeader = AuthStyle.BEARER,
     within_s: float = CREATE_WITHIN_S,
 ) -> WireRequest:
     """Build a create call from the user's body.
@@ -83,13 +82,6 @@ def fill_model(path: str, model: str) -> str:
     return path.replace(RESERVED_MODEL, quote_reserved(model))
 
 
-def with_model_in_query(route: Route, model: str | None) -> Route | None:
-    """The route with the model in its status call; None when it needs one and there is none."""
-    if route.query is None or not has_model(route.query):
-        return route
-    return None if model is None else replace(route, query=fill_model(route.query, model))
-
-
 def quote_reserved(text: str) -> str:
     """Escape an id or model for a path, without its slashes: such names are paths themselves.
 
@@ -102,7 +94,7 @@ def quote_reserved(text: str) -> str:
     return path_segment(ExternalId(text)) if leads_elsewhere else quote(name, safe="/:@")
 
 
-def poll_by_path(route: Route, external_id: ExternalId) -> WireRequest:
+def poll_by_path(route: Route, external_id: ExternalId, _created: Created | None = None) -> WireRequest:
     """Build a status call that carries the id in its path."""
     method, path = _query_of(route)
     return WireRequest(
@@ -112,7 +104,9 @@ def poll_by_path(route: Route, external_id: ExternalId) -> WireRequest:
     )
 
 
-def poll_by_parameter(route: Route, external_id: ExternalId, *, parameter: str) -> WireRequest:
+def poll_by_parameter(
+    route: Route, external_id: ExternalId, _created: Created | None = None, *, parameter: str
+) -> WireRequest:
     """Build a status call that carries the id as a query parameter."""
     method, path = _query_of(route)
     query = ((parameter, written_id(external_id)),)

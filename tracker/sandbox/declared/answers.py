@@ -8,6 +8,7 @@ Source: https://jmespath.org/specification.html (expressions); ``from_json`` and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from itertools import chain, islice, product
@@ -47,6 +48,11 @@ class _Functions(Functions):
     def _func_split(self, value: Document, separator: str) -> Document:
         return [piece.strip() for piece in value.split(separator)] if isinstance(value, str) else None
 
+    @signature({"types": []})
+    def _func_url_path(self, value: Document) -> Document:
+        found = re.match(r"https?://[^/?#]+(/[^?#]*)", value, re.IGNORECASE) if isinstance(value, str) else None
+        return found and found[1]
+
 
 _OPTIONS = jmespath.Options(custom_functions=_Functions())
 
@@ -76,6 +82,8 @@ def _finds(path: str, document: object, value: object, sample: Scope) -> bool:
     except (JMESPathError, TypeError, ValueError):
         return False
     wanted = fill(value, sample)
+    if isinstance(found, dict) and isinstance(wanted, dict):  # a hash has each of its keys, some of them null
+        found = {key: one for key, one in found.items() if one is not None or key in wanted}
     return found == wanted or (isinstance(found, list) and wanted in found)
 
 
@@ -130,6 +138,14 @@ def _invert_projection(node: Node, value: Document) -> Iterator[Document]:
         yield from _invert(left, {f"item_{n}": item for n, item in enumerate(items)} if of_object else list(items))
 
 
+def _invert_hash(node: Node, value: Document) -> Iterator[Document]:
+    pairs = {pair["value"]: pair["children"][0] for pair in node["children"]}
+    if not isinstance(value, dict) or not value.keys() <= pairs.keys():
+        return
+    for parts in islice(product(*(_invert(pairs[key], one) for key, one in value.items())), _MOST_TRIES):
+        yield reduce(partial(_combine, _join_items), parts, {})
+
+
 _INVERSIONS: Mapping[str, Callable[[Node, Document], Iterator[Document]]] = {
     "current": lambda _node, value: iter([value]),
     "identity": lambda _node, value: iter([value]),
@@ -147,6 +163,7 @@ _INVERSIONS: Mapping[str, Callable[[Node, Document], Iterator[Document]]] = {
     "or_expression": lambda node, value: chain.from_iterable(_invert(child, value) for child in node["children"]),
     "and_expression": lambda node, value: _both(_satisfy(node["children"][0]), _invert(node["children"][1], value)),
     "multi_select_list": lambda node, value: _invert(node["children"][0], value),
+    "multi_select_dict": _invert_hash,
     "function_expression": _invert_function,
 }
 
@@ -200,7 +217,7 @@ def _combine(join: Join, one: Document, other: Document) -> Document:
         return one | {key: _combine(join, one[key], new) if key in one else new for key, new in other.items()}
     if isinstance(one, list) and isinstance(other, list):
         return join(one, other)
-    return other
+    return one if other is True and one else other  # any value satisfies a condition
 
 
 def _join_items(one: list[Document], other: list[Document]) -> list[Document]:

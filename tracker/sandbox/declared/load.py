@@ -6,6 +6,7 @@ mistakes of a file; this module only refuses files that cannot be played.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from tracker.sandbox.declared.answers import Want, find_document
-from tracker.sandbox.interpreter import DataJobRoute, build_job_route
+from tracker.sandbox.declared.results import ResultRoute
+from tracker.sandbox.interpreter import DataJobRoute, build_job_route, write_path
+from tracker.sandbox.routes import Route
 from tracker.sandbox.scope import Table
 from tracker.sandbox.wire import Json
 
@@ -28,6 +31,9 @@ _MEANINGS = {
 _MEDIA = {"video": "mp4", "image": "png", "audio": "mp3", "file": "png"}
 _MEDIA_OF_TYPES = {"video/mp4": "mp4", "image/png": "png", "audio/mpeg": "mp3", "audio/wav": "wav"}
 _AUTH = {"bearer": "authorization", "x-api-key": "x-api-key"}
+_RESULT = "result"
+"""Where a file finds the answer to the second call, beside the answer to the status call."""
+_PLACEHOLDER = re.compile(r"\{\+?([\w.-]+)\}")
 
 # Name: HTTP status, reason of the tracker, message.
 _REFUSALS = {
@@ -60,7 +66,7 @@ class PlayedProvider:
 
     name: str
     prefix: str
-    routes: tuple[DataJobRoute, ...]
+    routes: tuple[Route, ...]
 
 
 def load_providers(directory: Path) -> tuple[PlayedProvider, ...]:
@@ -85,18 +91,63 @@ def _load(path: Path) -> PlayedProvider:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _read_routes(declared: Json, prefix: str) -> Iterator[DataJobRoute]:
+def _read_routes(declared: Json, prefix: str) -> Iterator[Route]:
+    second = declared.get(_RESULT)
     common = _read_common(declared)
+    statuses, results = _split(common) if second is not None else (common, common)
+    jobs: dict[str, DataJobRoute] = {}
     for name, route in declared["routes"].items():
-        table = {
-            **common,
+        calls = {
             "create": _put_prefix(route["create"], prefix),
             "query": _put_prefix(route["query"], prefix),
             "query_parameters": route.get("query_parameters", {}),
             "query_body": route.get("query_body"),
             "checks": [{"field": field, "is": "present"} for field in route.get("required", [])],
+            "id": "models/sandbox/operations/${hex24.id}" if "{+task_id}" in route["query"] else "${hex24.id}",
         }
-        yield build_job_route(f"{declared['name']}.{name}", table)
+        full_name = f"{declared['name']}.{name}"
+        yield build_job_route(full_name, {**statuses, **calls})
+        jobs[full_name] = build_job_route(full_name, {**results, **calls})
+    if second is not None:
+        yield _read_result(second, jobs, prefix)
+
+
+def _read_result(second: Json, jobs: Mapping[str, DataJobRoute], prefix: str) -> ResultRoute:
+    parameters = second.get("query_parameters", {})
+    names = [*_PLACEHOLDER.findall(second["query"]), *(n for v in parameters.values() for n in _PLACEHOLDER.findall(v))]
+    failed_http = second.get("failed_http", [])
+    return ResultRoute(
+        method="GET",
+        path=write_path(_put_prefix(second["query"], prefix)),
+        jobs=jobs,
+        parameters=parameters,
+        key="task_id" if "task_id" in names else next(n for n in names if n.startswith("answer.")),
+        failed_http=failed_http[0] if failed_http else None,
+    )
+
+
+def _split(table: Table) -> tuple[Table, Table]:
+    """Return the table of the status call, without results, and that of the second call, with nothing else."""
+
+    def both(document: Json) -> tuple[Json, Json]:
+        rest = {key: value for key, value in document.items() if key != _RESULT}
+        result = document.get(_RESULT, {})
+        return rest, result if isinstance(result, dict) else {}
+
+    shown, result = both(table["query_answer"]["shown"])
+    variants = [(one["when"], both(one["query_answer"]["body"])) for one in table["variants"]]
+    return (
+        {
+            **table,
+            "query_answer": {"body": {}, "shown": shown},
+            "variants": [{"when": when, "query_answer": {"body": rest}} for when, (rest, _) in variants],
+        },
+        {
+            **table,
+            "query_answer": {"body": {}, "shown": result},
+            "variants": [{"when": when, "query_answer": {"body": one}} for when, (_, one) in variants],
+        },
+    )
 
 
 def _put_prefix(call: str, prefix: str) -> str:
@@ -106,9 +157,10 @@ def _put_prefix(call: str, prefix: str) -> str:
 
 def _read_common(declared: Json) -> Table:
     """Return what all routes of a provider share."""
-    task, reasons = declared["task"], declared.get("reasons", {})
+    task, reasons, auth = declared["task"], declared.get("reasons", {}), declared.get("auth", "bearer")
     errors = [(task[key], f"${value}") for key, value in _ERRORS.items() if key in task]
     outputs = dict(_list_outputs(declared["outputs"]))
+    asked = [(name.removeprefix("answer."), "$id") for name in _answer_fields(declared.get(_RESULT, {}))]
     shown = [(output["path"], output["value"]) for output in outputs.values()]
     progress = [(task["progress"], "$progress")] if "progress" in task else []
     sample = {"id": "sample", "progress": 7, "code": "c", "message": "m", "text": "t", "file": lambda label: label}
@@ -119,16 +171,19 @@ def _read_common(declared: Json) -> Table:
         candidates = [
             candidate for meaning in meanings for candidate, means in declared["statuses"].items() if means == meaning
         ]
-        more = {"failed": errors, "succeeded": progress}.get(stage, progress)
+        more = {"failed": errors, "succeeded": [*progress, *asked]}.get(stage, progress)
+        if stage == "failed" and not candidates:  # the second call reports failures
+            candidates = [statuses["succeeded"]]
+            more = [*more, *asked]
         statuses[stage], answers[stage] = find(candidates or ["sandbox_running"], more)
-    _, finished = find([statuses["succeeded"]], [*shown, *progress])
+    _, finished = find([statuses["succeeded"]], [*shown, *progress, *asked])
+    callback_wants = {"failed": errors, "succeeded": progress, "shown": [*shown, *progress]}
     canceled = [w for w, means in declared["statuses"].items() if means == "FAILED" and "cancel" in w.casefold()]
     shape = find_document(errors, sample) or {"error": {"code": "$code", "message": "$message"}}
     return {
         "family": declared["name"],
-        "auth": [_AUTH[declared.get("auth", "bearer")]],
+        "auth": [_AUTH.get(auth, auth)],
         "prompt": "prompt",
-        "id": "${hex24.id}",
         "stages": _STAGES,
         "statuses": statuses,
         "progress_full": task.get("progress_full", 100),
@@ -147,21 +202,37 @@ def _read_common(declared: Json) -> Table:
         },
         "query_answer": {"body": {}, "shown": finished},
         "variants": [{"when": {"phase": stage}, "query_answer": {"body": body}} for stage, body in answers.items()],
-        **_read_callback(declared.get("callback"), answers, finished, sample),
+        **_read_callback(_with_known(declared), task, sample, callback_wants),
     }
+
+
+def _with_known(declared: Json) -> Json | None:
+    """Return the callback's table with every status that it may have, its own first."""
+    callback = declared.get("callback")
+    return callback and {**callback, "known": {**callback.get("statuses", {}), **declared["statuses"]}}
+
+
+def _answer_fields(second: Json) -> list[str]:
+    """Return the fields of a status answer that the second call asks with; the sandbox puts the job's id there."""
+    texts = [second.get("query", ""), *second.get("query_parameters", {}).values()]
+    return [name for text in texts for name in _PLACEHOLDER.findall(text) if name.startswith("answer.")]
 
 
 _ERRORS = {"error_code": "code", "error_message": "message"}
 
 
-def _find_answer(task: Json, sample: Json, candidates: Sequence[str], more: Sequence[Want]) -> tuple[str, Json]:
+def _find_answer(
+    task: Json, sample: Json, candidates: Sequence[str], more: Sequence[Want], *, literal: bool = False
+) -> tuple[str, Json]:
     """Return a status and an answer that contains it, and as many of the other values as fit.
+
+    With ``literal`` the status itself is in the answer, not its placeholder.
 
     Raises:
         ValueError: No answer contains both the id and the status.
     """
     for candidate in candidates:
-        for status in ("$status", candidate):
+        for status in (candidate,) if literal else ("$status", candidate):
             wants: list[Want] = [(task["id"], "$id"), (task["status"], status)]
             scope = {**sample, "status": candidate}
             answer = find_document(wants, scope)
@@ -191,15 +262,18 @@ def _find_code(reasons: Mapping[str, str], reason: str) -> str:
     return codes[0].replace("*", "SANDBOX") if codes else f"sandbox_{reason}"
 
 
-def _read_callback(callback: Json | None, answers: Mapping[str, Json], finished: Json, sample: Json) -> Json:
-    """Return the callback at the end of a job: the task where the file has it, and the id."""
-    if callback is None or "field" not in callback:
+def _read_callback(callback: Json | None, task: Json, sample: Json, more: Mapping[str, Sequence[Want]]) -> Json:
+    """Return the callback at the end of a job: the task where the file has it, in its own vocabulary, and the id."""
+    if callback is None or not {"field", "parameter"} & callback.keys():
         return {}
     ids: Want = (callback["ids"][0], "$id")
-    endings = {"succeeded": answers["succeeded"], "failed": answers["failed"], "shown": finished}
-    posted: Json = {"field": callback["field"], "signature": callback.get("signature")}
-    for name, answer in endings.items():
-        wants = [ids] if "task" not in callback else [(callback["task"], answer), ids]
+    posted: Json = {key: callback[key] for key in ("field", "parameter", "signature") if key in callback}
+    for name, meaning in {"succeeded": "SUCCEEDED", "failed": "FAILED", "shown": "SUCCEEDED"}.items():
+        wants = [ids]
+        if "task" in callback:
+            candidates = [one for one, means in callback["known"].items() if means == meaning]
+            _, answer = _find_answer(task, sample, candidates or ["sandbox_ended"], more[name], literal=True)
+            wants = [(callback["task"], answer), ids]
         body = find_document(wants, {**sample, "status": "s"})
         if body is None:
             raise ValueError(f"callback: the sandbox finds no body in which {callback['ids'][0]!r} gives the id")
