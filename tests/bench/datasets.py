@@ -35,6 +35,7 @@ VERSION = 1
 """Of what is made here: a change makes all anew."""
 PORTION = 2_000
 """Tasks made at once; the writer refuses more than its queue holds."""
+FILES = "https://cdn.example.com"
 YEARS_S = 10 * 365 * 86_400.0
 _TIMING = PollTiming(PollPolicy(min_interval_s=YEARS_S, max_interval_s=YEARS_S, deadline_s=YEARS_S), YEARS_S)
 """Nothing that waits is due while it is measured."""
@@ -48,7 +49,7 @@ class Recipe:
         finished: tasks with a request, a label, three events and a delivery.
         waiting: tasks that are not due for years; half of them are running.
         age_days: of the newest; the oldest is twice as old, or 14 days older.
-        archives: each output of a finished task is due to be archived.
+        archives: each output of a finished task is due to be archived, from below this URL.
         undelivered: what the events announce waits in the outbox, instead of the deliveries.
     """
 
@@ -56,7 +57,7 @@ class Recipe:
     finished: int
     waiting: int = 0
     age_days: float = 0.1
-    archives: bool = False
+    archives: str = ""
     undelivered: bool = False
 
 
@@ -67,7 +68,7 @@ def large(tasks: int) -> Recipe:
 
 def due_archives(items: int) -> Recipe:
     """So many outputs that are due to be archived, two of a task."""
-    return Recipe(f"archives-{items}", finished=items // 2, archives=True)
+    return Recipe(f"archives-{items}", finished=items // 2, archives=FILES)
 
 
 def old(tasks: int) -> Recipe:
@@ -157,8 +158,8 @@ async def make(path: Path, recipe: Recipe) -> None:
             if recipe.archives:
                 _archive_all(store)
             for phase in range(3):
-                await _observe(store, clock, finished, phase)
-            await _observe(store, clock, waiting[::2], 0)
+                await _observe(store, clock, finished, phase, recipe.archives or FILES)
+            await _observe(store, clock, waiting[::2], 0, FILES)
             if not recipe.undelivered:
                 await _deliver(store)
     finally:
@@ -193,36 +194,38 @@ def _new_task(n: int, at: datetime) -> NewTask:
     )
 
 
-async def _observe(store: SqliteStore, clock: _Clock, tasks: Sequence[tuple[int, NewTask]], phase: int) -> None:
+async def _observe(
+    store: SqliteStore, clock: _Clock, tasks: Sequence[tuple[int, NewTask]], phase: int, files_at: str
+) -> None:
     """Apply what happened to some tasks, as their callbacks report it."""
     clock.at += timedelta(milliseconds=1)
-    await asyncio.gather(
-        *(
-            store.apply(
-                Observation(task.id, Source.CALLBACK, clock.at, _reading(n, phase), _payload(n, phase, task)), _judge
-            )
-            for n, task in tasks
-        )
-    )
+    seen = [
+        Observation(task.id, Source.CALLBACK, clock.at, _reading(n, phase, files_at), _payload(n, phase, task))
+        for n, task in tasks
+    ]
+    await asyncio.gather(*(store.apply(observation, _judge) for observation in seen))
 
 
-def _reading(n: int, phase: int) -> Reading:
+def _reading(n: int, phase: int, files_at: str) -> Reading:
     if n % 20 == 7 and phase == 2:
         error = UpstreamError("500", "the generation failed; try again")
         return Reading(status=Status.FAILED, reason=Reason.GENERATION_FAILED, error=error)
     if n % 5 >= 3:  # a video
         if phase < 2:
             return Reading(status=Status.RUNNING, upstream_status="processing", progress=(10, 60)[phase])
-        return Reading(status=Status.SUCCEEDED, upstream_status="succeed", outputs=_files(n, "video", "mp4"))
-    if phase == 0:
-        return Reading(status=Status.RUNNING, upstream_status="text", stage=Stage.TEXT)
-    if phase == 1:
-        return Reading(status=Status.RUNNING, upstream_status="first", stage=Stage.FIRST, outputs=_files(n)[:1])
-    return Reading(status=Status.SUCCEEDED, upstream_status="complete", stage=Stage.COMPLETE, outputs=_files(n))
+        films = _files(f"{files_at}/video/{n}", "mp4")
+        return Reading(status=Status.SUCCEEDED, upstream_status="succeed", outputs=films)
+    takes = _files(f"{files_at}/audio/{n}", "mp3")
+    return (
+        Reading(status=Status.RUNNING, upstream_status="text", stage=Stage.TEXT),
+        Reading(status=Status.RUNNING, upstream_status="first", stage=Stage.FIRST, outputs=takes[:1]),
+        Reading(status=Status.SUCCEEDED, upstream_status="complete", stage=Stage.COMPLETE, outputs=takes),
+    )[phase]
 
 
-def _files(n: int, kind: str = "audio", suffix: str = "mp3") -> tuple[Output, ...]:
-    return tuple(Output(kind, f"https://cdn.example.com/{kind}/{n}-{take}.{suffix}", duration_s=91.2) for take in "ab")
+def _files(url: str, suffix: str) -> tuple[Output, ...]:
+    kind = {"mp3": "audio", "mp4": "video"}[suffix]
+    return tuple(Output(kind, f"{url}-{take}.{suffix}", duration_s=91.2) for take in "ab")
 
 
 def _payload(n: int, phase: int, task: NewTask) -> str:

@@ -116,7 +116,8 @@ def configure(
     path = directory / "tracker.toml"
     path.write_text(
         f'[server]\nlisten = "127.0.0.1:0"\n[store]\npath = "{database or directory / "tracker.db"}"\n'
-        f'[log]\nformat = "json"\n[archive]\nenabled = {str(archive).lower()}\nallow_private_addresses = true\n'
+        f'[log]\nformat = "json"\n[archive]\nenabled = {str(archive).lower()}\ndir = "{directory / "archive"}"\n'
+        "allow_private_addresses = true\n"
         f"{'' if '[retention]' in more else NO_RETENTION}{accounts}{more}"
     )
     return path

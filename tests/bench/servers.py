@@ -2,6 +2,7 @@
 
 ``bare``: an aiohttp handler that reads the body and answers, nothing more: the ceiling.
 ``naive``: a simple implementation: a transaction of its own for every callback, through aiosqlite.
+``files``: answers ``/SIZE/anything`` with an audio or video file of so many bytes.
 ``upstream``: answers polls and records their times; ``GET /seen`` returns and clears the times.
 Each prints its port and runs until its standard input closes.
 """
@@ -62,6 +63,26 @@ def naive(connection: aiosqlite.Connection) -> Handler:
         return web.json_response({"outcome": "applied" if cursor.rowcount else "duplicate"})
 
     return handle
+
+
+_BLOCK = bytes(range(256)) * 4096
+_HEADS = {"mp3": b"ID3\x04\0\0\0\0\0\0", "mp4": b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"}
+_TYPES = {"mp3": "audio/mpeg", "mp4": "video/mp4"}
+
+
+async def serve_file(request: web.Request) -> web.StreamResponse:
+    """Begin like a file of the kind, and repeat a block."""
+    left, suffix = int(request.match_info["size"]), request.path.rpartition(".")[2]
+    if left <= len(_BLOCK):
+        return web.Response(body=(_HEADS[suffix] + _BLOCK)[:left], content_type=_TYPES[suffix])
+    response = web.StreamResponse(headers={"Content-Length": str(left), "Content-Type": _TYPES[suffix]})
+    await response.prepare(request)
+    await response.write(_HEADS[suffix])
+    left -= len(_HEADS[suffix])
+    while left:
+        await response.write(_BLOCK[:left])
+        left -= min(left, len(_BLOCK))
+    return response
 
 
 def upstream(app: web.Application) -> None:
@@ -141,6 +162,8 @@ async def main(kind: str) -> None:
                 app.router.add_post("/{path:.*}", bare)
             case "naive":
                 app.router.add_post("/{path:.*}", naive(await stack.enter_async_context(_database())))
+            case "files":
+                app.router.add_get("/{size:[0-9]+}/{path:.*}", serve_file)
             case "upstream":
                 upstream(app)
             case _:
