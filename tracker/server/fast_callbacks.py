@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HEAD_BYTES: Final = 4096
 """A longer head is not plain."""
 _REQUEST: Final = re.compile(
-    rb"POST /callbacks/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+) HTTP/1\.1\r\n((?:[A-Za-z0-9-]++:[ -~]*+\r\n)++)\r\n"
+    rb"POST /callbacks/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+) HTTP/1\.1\r\n((?:[A-Za-z0-9-]++:[ -~]*+\r\n)+)\r\n"
 )
 _FIELD: Final = re.compile(rb"([a-z0-9-]++):([ -~]*+)\r\n")
 _HOST: Final = re.compile(rb"[a-z0-9.:\[\]-]+")
