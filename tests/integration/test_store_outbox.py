@@ -1,13 +1,16 @@
-"""Ids of deliveries in copies of a file and in files of older versions."""
+"""Ids of deliveries in copies of a file and in files of older versions; how many statements deliveries take."""
 
+import asyncio
 import re
 from pathlib import Path
 
 from tests.contract.store.test_outbox import claim, fan_out, live
 from tests.kits.factories import make_output, make_task_name
 from tests.kits.world import World
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import Status
 from tracker.store.sqlite import copy_database
+from tracker.store.values import AttemptResult
 
 # -- delivery ids --------------------------------------------------------------------------------------------
 
@@ -81,3 +84,27 @@ async def test_old_deliveries_keep_their_ids(tmp_path: Path) -> None:
         assert world.edit("SELECT id, seq FROM deliveries ORDER BY seq") == before
         (job,) = await claim(world)
         assert job.id == before[0][0]
+
+
+# -- statements ----------------------------------------------------------------------------------------------
+
+
+async def test_many_deliveries_take_few_statements(tmp_path: Path) -> None:
+    """A claim takes two, and results that are recorded at the same time take one, whatever their number."""
+    async with World(tmp_path / "t.db") as world:
+        for n in range(1, 31):
+            await live(world, n)
+        await fan_out(world, "publish")
+        statements = await world.store.trace()
+        jobs = await claim(world, limit=30)
+        assert len({sql for sql in statements if "deliveries" in sql}) == 2  # triggers repeat the text of theirs
+        statements.clear()
+        ends = (AttemptResult(DeliveryStatus.SUCCEEDED, output="ok"), AttemptResult(DeliveryStatus.PENDING, 2, "no"))
+        await asyncio.gather(
+            *(world.store.record_attempt(job.id, ends[n % 2], job.attempt) for n, job in enumerate(jobs))
+        )
+        assert len({sql for sql in statements if "UPDATE deliveries" in sql}) == 1
+        found = [(await world.store.list_deliveries(job.record.task.id))[0] for job in jobs]
+        assert [(delivery.status, delivery.error, delivery.output) for delivery in found] == [
+            (ends[n % 2].status, ends[n % 2].error, ends[n % 2].output) for n in range(30)
+        ]

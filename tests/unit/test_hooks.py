@@ -298,10 +298,10 @@ def test_what_follows_from_a_run(result: RunResult, attempt: int, status: Delive
 
 
 def test_an_error_is_one_line_that_can_be_stored() -> None:
-    """Line breaks and lone surrogates of an error do not reach the store."""
-    recorded = attempt_result(make_spec(), 1, RunResult(RunOutcome.RETRY, "a\n b\udcff" + "c" * 1000), 0.5)
+    """Line breaks, lone surrogates and NUL of an error do not reach the store."""
+    recorded = attempt_result(make_spec(), 1, RunResult(RunOutcome.RETRY, "a\n b\udcff\0" + "c" * 1000), 0.5)
     assert recorded.error is not None
-    assert recorded.error.startswith("a b?ccc")
+    assert recorded.error.startswith("a b?\ufffdccc")
     assert len(recorded.error) == 500
 
 

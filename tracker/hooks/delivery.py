@@ -77,6 +77,7 @@ class Delivery:
         self._redact = redact
         self._claimed_as = job.attempt
         self._must_end = asyncio.Event()
+        self._is_overdue = False
         self._running_in: asyncio.Task[None] | None = None
 
     def cut_short(self) -> None:
@@ -94,23 +95,30 @@ class Delivery:
         if self._must_end.is_set():
             return None
         task = self._running_in = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        # a timer of its own: `asyncio.timeout` would cost 5 us more
+        limit = asyncio.get_running_loop().call_later(self._spec.timeout_s + RUN_MARGIN_S, self._end_overdue, task)
         try:
-            async with asyncio.timeout(self._spec.timeout_s + RUN_MARGIN_S):
-                return await self._runner.run(self._job, encode_event(self._job), self._spec)
+            return await self._runner.run(self._job, encode_event(self._job), self._spec)
         except TimeoutError:
             return retry(f"timed out after {self._spec.timeout_s:g} s")
         except asyncio.CancelledError:
-            if task is None or not task.cancelling():
+            if not task.cancelling():
                 return retry("the run was cancelled from within")
-            if not self._must_end.is_set():
+            if not (self._must_end.is_set() or self._is_overdue):
                 raise
             task.uncancel()
-            return None
+            return None if self._must_end.is_set() else retry(f"timed out after {self._spec.timeout_s:g} s")
         except Exception as error:
             log.exception("hook.runner_failed", **self._names())
             return retry(f"the runner failed: {type(error).__name__}: {error}")
         finally:
+            limit.cancel()
             self._running_in = None
+
+    def _end_overdue(self, task: asyncio.Task[None]) -> None:
+        self._is_overdue = True
+        task.cancel()
 
     async def record(self, result: RunResult | None) -> None:
         """Record how the run ended, however long the store takes."""
@@ -169,8 +177,11 @@ def attempt_result(spec: HookSpec, attempt: int, result: RunResult, draw: float)
         result: how the run ended.
         draw: 0 to 1, for the jitter.
     """
-    # one line, and without the lone surrogates of an undecodable path, which no database accepts
-    error = " ".join(result.error.encode("utf-8", "replace").decode().split())[:ERROR_MAX] if result.error else None
+    # one line, and without the lone surrogates of an undecodable path, which no database accepts, nor NUL, which cuts
+    error = None
+    if result.error:
+        clean = result.error.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+        error = " ".join(clean.split())[:ERROR_MAX]
     match result.outcome:
         case RunOutcome.SUCCEEDED:
             return AttemptResult(DeliveryStatus.SUCCEEDED, output=result.output)

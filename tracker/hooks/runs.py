@@ -10,14 +10,15 @@ All runs together stay within ``max_running``, but each hook has its share of it
 number of hooks) for itself: hooks that hang in every slot cannot take those of others. So at worst twice
 ``max_running`` run side by side.
 
-A hook with quick runs has jobs claimed ahead, up to its concurrency: the end of one run begins the next without
-asking the store. They are leased like any other claimed job, and are handed back if the circuit opens, the hook
-changes, or the daemon stops.
+A hook with quick runs has jobs claimed ahead: the end of one run begins the next without asking the store. There are
+as many as its concurrency, more if its runs take less than a claim. They are leased like any other claimed job, and
+are handed back if runs become slow, the circuit opens, the hook changes, or the daemon stops.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
     from tracker.store.values import DeliveryJob
 
 QUICK_S = 0.5
-"""A hook whose last run took less has jobs claimed ahead."""
+"""A hook whose last run succeeded in less has jobs claimed ahead."""
+AHEAD_S = 0.02
+"""Jobs are claimed ahead for so long: a claim waits for one commit, and takes another."""
+AHEAD_MAX = 256
+"""Jobs claimed ahead of a hook whose concurrency is not higher."""
 
 
 class Runs:
@@ -72,7 +77,7 @@ class Runs:
         self._max_running = max_running
         self._running = 0
         self._busy: Counter[str] = Counter()
-        self._quick: set[str] = set()
+        self._ahead: dict[str, int] = {}
         self._ready: defaultdict[str, dict[str, DeliveryJob]] = defaultdict(dict)
         self._under_way: dict[str, tuple[Delivery, asyncio.Task[None]]] = {}
         self._to_hand_back: list[DeliveryJob] = []
@@ -165,9 +170,10 @@ class Runs:
         """How many jobs of a hook to claim now: for its free slots, and ahead if its runs are quick."""
         ready = len(self._ready[spec.name])
         free = self.free(spec) - ready
-        if spec.name not in self._quick or self._health.admits(spec.name, 0) is not None:
+        ahead = self._ahead.get(spec.name, 0)
+        if not ahead or self._health.admits(spec.name, 0) is not None:
             return max(free, 0)
-        return max(free + spec.concurrency, 0) if ready * 2 <= spec.concurrency else 0
+        return max(free + ahead, 0) if ready * 2 <= ahead else 0
 
     # -- runs ----------------------------------------------------------------------------------------------
 
@@ -210,10 +216,12 @@ class Runs:
         if self._health.admits(spec.name, 0) is not None:
             self._withdraw(spec.name)  # its circuit opened during the claim: only one probe begins at a time
 
-    def _withdraw(self, hook: str) -> None:
-        """Hand back what was claimed ahead of a hook."""
-        if jobs := self._ready.pop(hook, {}):
-            self._to_hand_back += jobs.values()
+    def _withdraw(self, hook: str, but: int = 0) -> None:
+        """Hand back what was claimed ahead of a hook, but for the first jobs."""
+        if len(ready := self._ready[hook]) > but:
+            jobs = list(ready.values())
+            self._ready[hook] = {job.id: job for job in jobs[:but]}
+            self._to_hand_back += jobs[but:]
             self._dirty_hooks.add(hook)
             self.woken.set()
 
@@ -255,7 +263,10 @@ class Runs:
         """Free the slot of a run, note its result, begin the next."""
         self._busy[spec.name] -= 1
         self._running -= 1
-        (self._quick.add if ran_s < QUICK_S else self._quick.discard)(spec.name)
+        has_succeeded = result is not None and result.outcome is RunOutcome.SUCCEEDED
+        self._ahead[spec.name] = _jobs_ahead(spec.concurrency, ran_s) if has_succeeded else 0
+        if ran_s >= QUICK_S:
+            self._withdraw(spec.name, but=spec.concurrency)  # the others would wait for more than one run
         if result is not None and self._hooks.get(spec.name) is spec:  # a changed hook has a new health
             self._health.note(spec, result)
             if result.outcome is RunOutcome.GONE or self._health.admits(spec.name, 0) is not None:
@@ -263,3 +274,11 @@ class Runs:
                 self.woken.set()  # the dispatcher must not sleep past the next probe
         self._begin_ready(spec.name)
         self.look_at([spec.name])
+
+
+def _jobs_ahead(concurrency: int, ran_s: float) -> int:
+    """How many jobs to claim ahead of a hook, by the time that a run of it takes."""
+    if ran_s >= QUICK_S:
+        return 0
+    enough = concurrency * AHEAD_S / max(ran_s, 0.0001)
+    return max(concurrency, min(math.ceil(enough), AHEAD_MAX))

@@ -39,7 +39,6 @@ class WorkerProcess:
         self._why: str | None = None
         self._tail = Tail()
         self._idle: asyncio.TimerHandle | None = None
-        self._writing = asyncio.Lock()
         self._ending: asyncio.Task[None] | None = None
         self._listening = asyncio.create_task(self._listen(), name=f"hook worker {process.pid}")
         self._rest()
@@ -90,10 +89,7 @@ class WorkerProcess:
         try:
             stdin = self._process.stdin
             assert stdin is not None  # noqa: S101 - it was started with a pipe
-            with contextlib.suppress(ConnectionError):  # it has ended, which `_listen` reports
-                async with self._writing:  # a slow reader gets one event at a time
-                    stdin.write(payload + b"\n")
-                    await stdin.drain()
+            stdin.write(payload + b"\n")  # no more than the hook's concurrency, so it need not be drained
             return await reply
         finally:
             self._waiting.pop(delivery_id, None)

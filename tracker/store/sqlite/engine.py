@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from tracker.domain.observation import Observation
     from tracker.domain.task import Output, Task
-    from tracker.store.values import ArchiveChoice, Judge
+    from tracker.store.values import ArchiveChoice, AttemptResult, Judge
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -150,6 +150,14 @@ class SqliteStore(SqliteReader):
     def choose_archives(self, choose: ArchiveChoice) -> None:
         self._choose = choose
 
+    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int) -> None:
+        await self._writer.run_grouped(self._record_attempts, (self._now(), delivery_id, result, attempt))
+
+    def _record_attempts(
+        self, db: sqlite3.Connection, batch: Sequence[tuple[datetime, str, AttemptResult, int]]
+    ) -> Sequence[None]:
+        return outbox.record_attempts(db, self._process.id, batch)
+
     create_task = _method(tasks.create_task)
     mark_sending = _method(leases.mark_sending)
     claim_due = _method(leases.claim_due)
@@ -163,7 +171,6 @@ class SqliteStore(SqliteReader):
     replace_models = _method(model_lists.replace_models)
     fan_out = _method(outbox.fan_out)
     claim_deliveries = _method(outbox.claim_deliveries)
-    record_attempt = _method(outbox.record_attempt)
     release_deliveries = _method(outbox.release_deliveries)
     fail_deliveries = _method(outbox.fail_deliveries)
     retry_delivery = _method(outbox.retry_delivery)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from tracker.domain.records import TaskRecord
+    from tracker.store.sqlite.rows import Row
     from tracker.store.sqlite.transactions import Transaction
 
 
@@ -97,64 +97,82 @@ def _delivery_id(task_id: str, event: str, hook: str, key: str) -> str:
     return "dlv_" + hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12).hexdigest()
 
 
-def claim_deliveries(tx: Transaction, hook: str, limit: int, lease_s: float) -> list[DeliveryJob]:
-    """Lease due deliveries of a hook, of each task only the oldest unfinished one."""
-    rows = tx.db.execute(
-        """
-        SELECT id, event, seq, attempts, task_id FROM deliveries AS mine
+_CLAIMABLE: Final = f"""
+    SELECT delivery, named, of, tries, change.at, change.from_status, change.snapshot, {RECORD_COLUMNS}
+    FROM (
+        SELECT id AS delivery, event AS named, seq AS of, attempts AS tries, task_id AS whose FROM deliveries AS mine
         WHERE hook = ? AND due_at <= ? AND NOT EXISTS (
             -- without the hint the planner scans all that is due, once for each row
             SELECT 1 FROM deliveries AS earlier INDEXED BY deliveries_open
             WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
               AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
         ORDER BY due_at, mine.rowid LIMIT ?
-        """,
-        (hook, tx.in_ms(), limit),
-    ).fetchall()
-    jobs = []
-    for delivery_id, event, seq, attempts, task_id in rows:
-        tx.db.execute(
-            "UPDATE deliveries SET status = 'running', attempts = attempts + 1, due_at = ?, holder = ? WHERE id = ?",
-            (tx.in_ms(lease_s), tx.holder, delivery_id),
-        )
-        record, at, previous = _task_at(tx.db, seq, task_id)
-        jobs.append(DeliveryJob(delivery_id, hook, event, seq, attempts + 1, at, previous, record))
-    return jobs
+    ) CROSS JOIN tasks ON tasks.id = whose
+    LEFT JOIN (SELECT seq AS change_seq, at, from_status, snapshot FROM events) AS change ON change_seq = of
+"""
 
 
-def _task_at(db: sqlite3.Connection, seq: int, task_id: str) -> tuple[TaskRecord, datetime, str]:
-    """The task as it stood right after an event, when that was, and its status before."""
-    record = record_from(db.execute(f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?", (task_id,)).fetchone())
-    event = db.execute("SELECT at, from_status, snapshot FROM events WHERE seq = ?", (seq,)).fetchone()
-    if event is None:
-        return record, record.task.created_at, record.task.status.value
-    at, previous, snapshot = event
+def claim_deliveries(tx: Transaction, hook: str, limit: int, lease_s: float) -> list[DeliveryJob]:
+    """Lease due deliveries of a hook, of each task only the oldest unfinished one."""
+    rows = tx.db.execute(_CLAIMABLE, (hook, tx.in_ms(), limit)).fetchall()
+    tx.db.execute(
+        "UPDATE deliveries SET status = 'running', attempts = attempts + 1, due_at = ?, holder = ?"
+        " WHERE id IN (SELECT value FROM json_each(?))",
+        (tx.in_ms(lease_s), tx.holder, orjson.dumps([row[0] for row in rows]).decode()),
+    )
+    return [_job_from(hook, row) for row in rows]
+
+
+def _job_from(hook: str, row: Row) -> DeliveryJob:
+    """A delivery with the task as it stood right after its event, when that was, and its status before."""
+    delivery_id, event, seq, attempts, at_ms, previous, snapshot, *columns = row
+    record = record_from(tuple(columns))
+    at = record.task.created_at if at_ms is None else time_of(at_ms)
     if snapshot is not None:
         known_by_then = record.task.result_seq is not None and record.task.result_seq <= seq
         result = record.result if known_by_then else None
-        task = task_at_snapshot(snapshot)
-        record = replace(record, task=task, result=result)
-    return record, time_of(at), previous
+        record = replace(record, task=task_at_snapshot(snapshot), result=result)
+    return DeliveryJob(delivery_id, hook, event, seq, attempts + 1, at, previous or record.task.status.value, record)
 
 
-def record_attempt(tx: Transaction, delivery_id: str, result: AttemptResult, attempt: int) -> None:
-    """Store how an attempt ended, if this process still holds its lease."""
-    again = result.status is DeliveryStatus.PENDING
-    tx.db.execute(
-        "UPDATE deliveries SET attempts = attempts - ?, status = ?, due_at = ?, holder = NULL, error = ?, output = ?,"
-        " finished_at = ? WHERE id = ? AND status = 'running' AND attempts = ? AND holder = ?",
-        (
-            0 if result.counts else 1,
-            result.status.value,
-            tx.in_ms(result.retry_in_s or 0) if again else None,
-            result.error,
-            result.output,
-            None if again else tx.in_ms(),
-            delivery_id,
-            attempt,
-            tx.holder,
-        ),
+def record_attempts(
+    db: sqlite3.Connection, holder: str, attempts: Sequence[tuple[datetime, str, AttemptResult, int]]
+) -> Sequence[None]:
+    """Store how attempts ended, each if this process still holds its lease.
+
+    Args:
+        db: the write connection, in a transaction.
+        holder: this process.
+        attempts: of each when it ended, its delivery, its result, and the number that it was claimed with.
+    """
+    rows = []
+    for now, delivery_id, result, attempt in attempts:
+        at = round(now.timestamp() * 1000)
+        due_at = at + round((result.retry_in_s or 0.0) * 1000) if result.status is DeliveryStatus.PENDING else None
+        finished_at = at if due_at is None else None
+        rows.append(
+            (
+                delivery_id,
+                attempt,
+                0 if result.counts else 1,
+                result.status.value,
+                due_at,
+                result.error,
+                result.output,
+                finished_at,
+            )
+        )
+    db.execute(
+        """
+        UPDATE deliveries SET attempts = attempts - (ended.value ->> 2), status = ended.value ->> 3,
+            due_at = ended.value ->> 4, holder = NULL, error = ended.value ->> 5, output = ended.value ->> 6,
+            finished_at = ended.value ->> 7
+        FROM json_each(?) AS ended
+        WHERE deliveries.id = ended.value ->> 0 AND status = 'running' AND attempts = ended.value ->> 1 AND holder = ?
+        """,
+        (orjson.dumps(rows).decode(), holder),
     )
+    return [None] * len(attempts)
 
 
 def release_deliveries(tx: Transaction, claims: Sequence[tuple[str, int]]) -> None:
