@@ -62,7 +62,7 @@ install: ## install as a systemd service (PREFIX, DESTDIR, WHEEL, WHEELS: see sy
 uninstall: ## remove the service; configuration and data stay
 	@$(SETUP) uninstall
 
-bench: $(DEV) ## measure the hot paths, or one of them (WHAT=callbacks|polls|lookups|hooks|archive, options in ARGS="…")
+bench: $(DEV) ## measure the hot paths, or one of them (WHAT=callbacks|polls|lookups|hooks|archive|size|cli, options in ARGS="…")
 	@$(BIN)/python -m tests.bench $(WHAT) $(ARGS)
 
 format: $(DEV) ## format and fix the source

@@ -22,7 +22,7 @@ from tests.bench.processes import OWN_TREE, use_tree
 if TYPE_CHECKING:
     from tests.bench.report import Result
 
-BENCHES = ("callbacks", "polls", "lookups", "hooks", "archive")
+BENCHES = ("callbacks", "polls", "lookups", "hooks", "archive", "size", "cli")
 QUICK_TASKS = 20_000
 
 

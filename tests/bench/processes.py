@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -100,7 +101,12 @@ async def baseline(kind: str) -> AsyncIterator[Server]:
 
 
 def configure(
-    directory: Path, *, database: Path | None = None, archive: bool = False, more: str = "", upstream: str = ""
+    directory: Path,
+    *,
+    database: Path | None = None,
+    archive: bool = False,
+    more: str = "",
+    upstream: str = "",
 ) -> Path:
     """Write a configuration for a daemon or a command; its path.
 
@@ -115,7 +121,7 @@ def configure(
     accounts = "".join(f'[accounts.{name}]\napi_key_env = "ANYINT_API_KEY"\n{upstream}\n' for name in ACCOUNTS)
     path = directory / "tracker.toml"
     path.write_text(
-        f'[server]\nlisten = "127.0.0.1:0"\n[store]\npath = "{database or directory / "tracker.db"}"\n'
+        f'[server]\nlisten = "127.0.0.1:{_free_port()}"\n[store]\npath = "{database or directory / "tracker.db"}"\n'
         f'[log]\nformat = "json"\n[archive]\nenabled = {str(archive).lower()}\ndir = "{directory / "archive"}"\n'
         "allow_private_addresses = true\n"
         f"{'' if '[retention]' in more else NO_RETENTION}{accounts}{more}"
@@ -123,12 +129,24 @@ def configure(
     return path
 
 
+def _free_port() -> int:
+    """A port that nothing listens on; commands cannot know one that the daemon chooses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 NO_RETENTION = "[retention]\nevents_days = 0\npayload_days = 0\n"
 
 
 @asynccontextmanager
 async def daemon(
-    directory: Path, *, database: Path | None = None, archive: bool = False, more: str = "", upstream: str = ""
+    directory: Path,
+    *,
+    database: Path | None = None,
+    archive: bool = False,
+    more: str = "",
+    upstream: str = "",
 ) -> AsyncIterator[Server]:
     """The tracker as a process; for the arguments see `configure`. Its log is in the directory, too."""
     config = configure(directory, database=database, archive=archive, more=more, upstream=upstream)
