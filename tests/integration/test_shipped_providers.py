@@ -20,9 +20,9 @@ from tracker.sandbox import Sandbox, load_providers
 SHIPPED = list_shipped()
 FAULTS = ("policy", "error", "canceled")
 MODELS = {"fal": "fal-ai/minimax/video-01", "replicate": "black-forest-labs/flux-schnell"}
-POLL_ONLY = frozenset({"minimax", "runway", "veo"})
+POLL_ONLY = frozenset({"runway", "veo"})
 """No callback URL is in their requests."""
-POLLED_WHEN_CALLED = frozenset({"openrouter"})
+POLLED_WHEN_CALLED = frozenset({"minimax", "openrouter"})
 """Its callbacks only cause a poll."""
 every_file = pytest.mark.parametrize("name", SHIPPED)
 
@@ -65,11 +65,10 @@ async def test_tasks_of_a_shipped_provider_end(tmp_path: Path, name: str, channe
     if is_called_back and name in POLL_ONLY:
         assert all(route.callback_field is None and route.callback_parameter is None for route in provider.routes)
         return
-    polls_first = is_called_back and name in POLLED_WHEN_CALLED
     (played,) = load_providers(tmp_path / "providers.d")
     async with Sandbox(duration_s=SHORT_S, providers=[played]) as sandbox:
         setting = Setting(
-            poll=NEVER_POLLS if is_called_back and not polls_first else POLLS_AT_ONCE,
+            poll=NEVER_POLLS if is_called_back else POLLS_AT_ONCE,
             is_called_back=is_called_back,
             tables="\n".join(
                 [account(name, sandbox.base_url + played.prefix), "[archive]", "allow_private_addresses = true"]
@@ -87,7 +86,7 @@ async def test_tasks_of_a_shipped_provider_end(tmp_path: Path, name: str, channe
         assert (task["status"], task["reason"]) == ("SUCCEEDED", None), task
         assert task["outputs"], task
         assert is_called_back == (task["callbacks"] > 0), task
-        assert (is_called_back and not polls_first) == (task["polls"] == 0), task
+        assert (is_called_back and name not in POLLED_WHEN_CALLED) == (task["polls"] == 0), task
     policy, broken, canceled, refused, _ = ended[len(routes) :]
     knows_policy = '"policy_rejected"' in SHIPPED[name].read_text(encoding="utf-8")
     assert [task["status"] for task in (policy, broken, canceled, refused, quota)] == ["FAILED"] * 5

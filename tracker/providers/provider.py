@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Body = Mapping[str, "Json"]
 NOT_KNOWN = Created()
+MAX_CHALLENGE_CHARS = 1024
+"""A longer value is not a challenge."""
 
 
 def _no_poll(reply: WireReply) -> Reading:
@@ -105,6 +107,7 @@ class Provider:
         name: the part of its route names before the dot.
         entries: one per route, in the order in which they are listed.
         callback_ids: finds the task ids in any callback, most likely first; left out where there are none.
+        challenge_field: the field of a request that tests a callback URL; its value must be returned.
     """
 
     def __init__(
@@ -112,11 +115,13 @@ class Provider:
         name: str,
         entries: tuple[Entry, ...],
         callback_ids: Callable[[Json], tuple[ExternalId, ...]] = _no_callback_ids,
+        challenge_field: str | None = None,
     ) -> None:
         self.name = name
         self.routes = tuple(entry.route for entry in entries)
         self._entries = {entry.route.name: entry for entry in entries}
         self._callback_ids = callback_ids
+        self._challenge_field = challenge_field
 
     def check_request(self, route: Route, request: Body) -> list[FieldProblem]:
         """Find the fields that the upstream would certainly refuse, before anything is paid.
@@ -210,6 +215,13 @@ class Provider:
             if inner is None:
                 raise
             return self._callback_ids(inner)
+
+    def answer_challenge(self, body: Json) -> Mapping[str, str] | None:
+        """The response to a request that tests a callback URL and wants a value back; None for any other body."""
+        value = body.get(self._challenge_field) if isinstance(body, dict) and self._challenge_field else None
+        if self._challenge_field is None or not isinstance(value, str) or len(value) > MAX_CHALLENGE_CHARS:
+            return None
+        return {self._challenge_field: value}
 
     def _inside(self, body: Json) -> Body | None:
         """The callback inside the envelope of a gateway that passed it on; None when the body itself names a task."""

@@ -90,6 +90,9 @@ class CallbackHandlers:
                     body, partial(provider.read_callback, route, decoded.value), lambda: decoded
                 )
             except PayloadInvalid as error:
+                challenge = provider.answer_challenge(decoded.value)
+                if challenge is not None:  # no callback: the provider tests the address
+                    return web.json_response(challenge)
                 raise await self._rejections.malformed(provider_name, str(error), body) from None
         except Problem:
             await self._poll_owner(owner)  # the token is valid, so the task has changed: poll it instead

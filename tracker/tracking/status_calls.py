@@ -57,5 +57,5 @@ class StatusCalls:
         if "answer" not in route.needs:
             return Created(task.model, request)
         events = await self._store.list_events(task.id)
-        replies = [event.payload for event in events if event.source is Source.SUBMIT and event.payload is not None]
+        replies = [event.payload for event in events if event.source == Source.SUBMIT and event.payload is not None]
         return Created(task.model, request, replies[-1] if replies else None)

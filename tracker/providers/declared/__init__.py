@@ -63,6 +63,7 @@ The format::
     ids = ["id"]                             # JMESPath to the task id in a callback, first match
     task = "@"                               # JMESPath to the task in it; default: only poll the task
     statuses = { OK = "SUCCEEDED" }          # statuses that only callbacks have
+    challenge = "challenge"                  # the field of a test of the URL, whose value must be returned
     signature = "standard-webhooks"          # or "suno-hmac"
 
 Placeholders are filled only here; elsewhere, and with other names, they are mistakes:

@@ -90,7 +90,7 @@ def make_provider(table: ProviderTable) -> Provider:
                 join_result=reader.join_result,
             )
         )
-    return Provider(table.name, tuple(entries), reader.callback_ids)
+    return Provider(table.name, tuple(entries), reader.callback_ids, callback.challenge if callback else None)
 
 
 class _Reader:

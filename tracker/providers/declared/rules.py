@@ -266,6 +266,8 @@ def _check_callback(callback: CallbackTable) -> Iterable[Mistake]:
         yield ("callback", "parameter"), "the callback URL is sent in field already; remove one of the two"
     if not is_sent and callback.extra:
         yield ("callback", "extra"), "is sent with the callback URL only; set field or parameter, or remove extra"
+    if not is_sent and callback.challenge is not None:
+        yield ("callback", "challenge"), "no request has the callback URL; set field or parameter, or remove challenge"
     if callback.task is None and callback.statuses:
         yield ("callback", "statuses"), "is not read without task; set task, or remove statuses"
     yield from _check_statuses(callback.statuses, ("callback", "statuses"))

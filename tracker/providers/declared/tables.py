@@ -215,6 +215,7 @@ class CallbackTable(Table):
     statuses: dict[str, StatusName] = {}
     required: bool = False
     task: Expression | None = None
+    challenge: Annotated[str, AfterValidator(_check_parameter)] | None = None
     signature: str | None = None
 
     @field_validator("required")
