@@ -6,6 +6,7 @@
       ConfigError               refuse to start; one line per mistake
       StoreError
         StoreUnavailable        respond 503; nothing was written, the client retries
+          SearchRefused         the same; the message says how to search instead
           StoreDamaged          the same; a command names the newest good backup
           WriteUnknown          respond 500 if a retry may cost money: the client must check first
         StoreUnusable           refuse to start: locked, newer, foreign or read-only file
@@ -58,6 +59,10 @@ class StoreUnavailable(StoreError):
 
 class WriteUnknown(StoreUnavailable):
     """A commit failed, and a restart may or may not find it; writes that are safe to repeat are repeated."""
+
+
+class SearchRefused(StoreUnavailable):
+    """Too many searches are running, or a step of this one took too long; look-ups and writes are not affected."""
 
 
 class StoreDamaged(StoreUnavailable):

@@ -34,6 +34,7 @@ from tracker.cli.render import prompt_of
 from tracker.daemon.provider_files import list_shipped
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission
+from tracker.domain.records import SEARCH_CUT
 from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import ExternalId, SubmitState, TaskId
 from tracker.sandbox import Chaos
@@ -649,6 +650,38 @@ def test_the_next_page_of_deliveries_has_the_same_options(daemon: Daemon, tmp_pa
         ("--config", str(file)),
         *(("--cursor", "c 1"), ("--hook", "h"), ("--limit", "1"), ("--status", "dead")),
     ]
+
+
+def test_a_search_that_was_cut_says_so(daemon: Daemon) -> None:
+    """The sentence of the answer, and the command that continues, on standard error, also for an empty page."""
+    cut = {"next_cursor": ID, "notice": SEARCH_CUT}
+    for items, first in (([TASK], ""), ([], "no tasks\n")):
+        daemon.on("GET /v1/tasks", (200, {"items": items, **cut}))
+        result = tracker_("list", "--q", "rain")
+        assert result.exit_code == 0
+        assert result.stderr == f"{first}{SEARCH_CUT}\nmore: tracker list --cursor {ID} --q rain\n"
+    daemon.on("GET /v1/deliveries", (200, {"items": [], "next_cursor": "7", "notice": SEARCH_CUT}))
+    stderr = tracker_("deliveries", "list", "--hook", "publish").stderr
+    assert stderr == f"no deliveries\n{SEARCH_CUT}\nmore: tracker deliveries list --cursor 7 --hook publish\n"
+
+
+def test_an_abbreviated_id_is_found_beyond_a_cut(daemon: Daemon) -> None:
+    """An id by the times that its prefix allows, an upstream id on any page."""
+    nothing: dict[str, Any] = {"items": [], "next_cursor": None}
+    cut = {"items": [], "next_cursor": ID, "notice": SEARCH_CUT}
+    found = {"items": [TASK], "next_cursor": None}
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK))
+    daemon.on("GET /v1/tasks", (200, cut), (200, found))
+    result = tracker_("show", ID[:10].lower(), "--json")
+    assert (json.loads(result.stdout or "null"), result.stderr) == (TASK, "")
+    first, second = (parse_qs(urlsplit(path).query) for _, path, *_ in daemon.requests[:2])
+    since, until = (datetime.fromisoformat(first[name][0]) for name in ("since", "until"))
+    assert until - since == timedelta(milliseconds=1)
+    assert second == {**first, "cursor": [ID]}
+    daemon.requests.clear()
+    found = {"items": [TASK | {"external_id": "5c79aa10be"}], "next_cursor": None}
+    daemon.on("GET /v1/tasks", (200, nothing), (200, cut), (200, found))
+    assert json.loads(tracker_("show", "5c79aa10be", "--json").stdout) == TASK
 
 
 def test_a_retry_for_a_misspelt_hook(daemon: Daemon) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,17 @@ from aiohttp import web
 
 from tests.kits.clock import START
 from tests.kits.server import ServerWorld, locs, problem_of
+from tests.kits.waiting import until
 from tracker.domain.health import Health
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Source
-from tracker.domain.records import Json
+from tracker.domain.records import SEARCH_CUT, Json
 from tracker.domain.task import Status, TaskId
 from tracker.errors import FieldProblem, IdempotencyConflict, NotAttempted, RequestInvalid, SubmitInFlight, WriteUnknown
 from tracker.hooks.health import HookHealth, HookState
+from tracker.store.sqlite.connections import MAX_SEARCHES
+from tracker.store.sqlite.lists import SearchLimits
+from tracker.store.sqlite.reads import SEARCHES
 from tracker.store.values import Announcement, AttemptResult
 
 SUBMIT = {"route": "suno.generate", "request": {"prompt": "a summer breeze"}, "labels": {"user": "42"}}
@@ -289,6 +294,64 @@ async def test_a_filter_that_names_nothing(world: ServerWorld) -> None:
     async with world.client.post("/v1/tasks", json=known) as response:
         task = await response.json()
     assert [item["id"] for item in (await get(world, "/v1/tasks?account=removed"))["items"]] == [task["id"]]
+
+
+ENDLESS = "WITH RECURSIVE n (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+
+
+@asynccontextmanager
+async def busy_searches(world: ServerWorld) -> AsyncIterator[None]:
+    """Every connection for searches runs a statement without an end."""
+    pool = world.store._searches
+    running = [asyncio.create_task(pool.bounded_rows(ENDLESS)) for _ in range(SEARCHES)]
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        for one in running:
+            one.cancel()
+        await asyncio.wait(running)
+
+
+async def test_a_search_that_is_cut_says_so(world: ServerWorld) -> None:
+    """The page has a notice and a cursor to continue, also without a hit; a complete page has no notice."""
+    for n in range(3):
+        await world.make_task(external_id=f"k-{n}")
+    complete = await get(world, "/v1/tasks?q=k-0")
+    assert (len(complete["items"]), complete["next_cursor"], "notice" in complete) == (1, None, False)
+    world.store.search_limits = SearchLimits(total_s=0.0, first_slice=1)
+    page = await get(world, "/v1/tasks?q=k-0")
+    assert (page["items"], page["notice"]) == ([], SEARCH_CUT)
+    found = []
+    while page["next_cursor"] is not None:
+        page = await get(world, f"/v1/tasks?q=k-0&cursor={page['next_cursor']}")
+        found += page["items"]
+    assert found == complete["items"]
+
+
+async def test_searches_beyond_the_queue_are_refused(world: ServerWorld) -> None:
+    """503 with Retry-After and what to do, while look-ups and counts are answered."""
+    task_id = await world.make_task()
+    async with busy_searches(world):
+        waiting = [asyncio.create_task(world.client.get("/v1/tasks")) for _ in range(MAX_SEARCHES)]
+        await until(lambda: world.store._searches.searches == MAX_SEARCHES)
+        async with world.client.get("/v1/deliveries") as response:
+            problem = await problem_of(response, 503)
+            assert (problem["type"], response.headers["Retry-After"]) == ("urn:tracker:problem:search-refused", "2")
+            assert problem["detail"] == f"{MAX_SEARCHES} searches are running already: retry later."
+        assert (await get(world, f"/v1/tasks/{task_id}"))["id"] == task_id
+        assert (await get(world, "/v1/stats"))["tasks"]["PENDING"] == 1
+        assert (await get(world, "/v1/hooks"))["items"]
+    assert {(await one).status for one in waiting} == {200}
+
+
+async def test_a_client_that_disconnects_ends_its_search(world: ServerWorld) -> None:
+    """The place in the queue is free again, though nothing was found for it."""
+    async with busy_searches(world):
+        search = asyncio.create_task(world.client.get("/v1/tasks"))
+        await until(lambda: world.store._searches.searches == 1)
+        search.cancel()
+        await until(lambda: world.store._searches.searches == 0)
 
 
 async def test_filters(world: ServerWorld) -> None:

@@ -19,7 +19,7 @@ from tracker.domain.records import task_json
 from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.errors import StoreUnavailable, TaskNotFound
 from tracker.store.sqlite import open_reader
-from tracker.store.sqlite.reads import _LANES
+from tracker.store.sqlite.counts import LANES
 from tracker.store.values import Applied, ArchiveWish
 
 
@@ -183,7 +183,7 @@ async def test_the_sweep_reads_only_what_is_due(tmp_path: Path) -> None:
         (select,) = [sql for sql in statements if sql.strip().startswith("SELECT")]
         plans = [
             [row[3] for row in world.edit(f"EXPLAIN QUERY PLAN {sql}", *parameters)]
-            for sql, parameters in ((_LANES, (0,)), (select, ()))
+            for sql, parameters in ((LANES, (0,)), (select, ()))
         ]
         for plan in plans:
             steps_on_tasks = [step for step in plan if re.search(r"(SCAN|SEARCH) (tasks|next)", step)]

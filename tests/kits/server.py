@@ -17,6 +17,7 @@ from tests.kits.world import World
 from tracker.clock import Clock
 from tracker.config.sections import Retention as Days
 from tracker.domain.health import Health
+from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.observation import Source
 from tracker.domain.records import Json
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
@@ -210,6 +211,8 @@ class ServerWorld(World):
             "request": None,
             "model": None,
         }
+        # as the intake makes it: of the time of its creation
+        fields.setdefault("id", make_task_id(self.clock.now(), self._made.to_bytes(RANDOM_BYTES, "big")))
         return make_new_task(self._made, route=route, **{**defaults, **fields})
 
     async def make_task(self, *, external_id: str | None = EXTERNAL_ID, route: str = "suno.generate") -> TaskId:

@@ -18,7 +18,7 @@ from tracker.cli.client import Json
 from tracker.cli.exits import FAILED, USAGE, Failure
 from tracker.cli.query_commands import limit_option, parse_time_option
 from tracker.cli.render import clean, due, echo_json, echo_result, echo_table, when
-from tracker.cli.session import Session, json_option, next_page_command, with_session
+from tracker.cli.session import Session, echo_rest, json_option, with_session
 from tracker.server.queries import DELIVERY_STATUS, POSITION_DIGITS, RETRIED_STATUS
 
 if TYPE_CHECKING:
@@ -213,6 +213,7 @@ def list_deliveries(session: Session, *, as_json: bool, **options: object) -> No
 def _echo_deliveries(page: Json) -> None:
     if not page["items"]:
         click.echo("no deliveries", err=True)
+        echo_rest(page)
         return
     now = datetime.now(UTC)
     echo_table(
@@ -227,8 +228,7 @@ def _echo_deliveries(page: Json) -> None:
             for item in page["items"]
         ],
     )
-    if page["next_cursor"]:
-        click.echo(f"more: {next_page_command(page['next_cursor'])}", err=True)
+    echo_rest(page)
 
 
 @deliveries.command("retry")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tracker.cli.client import Json
 from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure
 from tracker.daemon.provider_files import read_registry
-from tracker.domain.records import delivery_json, event_json, task_json
+from tracker.domain.records import delivery_json, event_json, page_json, task_json
 from tracker.domain.task import TaskId
 from tracker.domain.user_messages import use_messages
 from tracker.domain.why import explain
@@ -63,13 +63,13 @@ class Offline:
             names = read_registry(self._config.providers_path).names()
             with _as_usage():
                 refuse_unknown_names(query, {**names, "account": self._config.accounts})
-        return {"items": list(map(task_json, page.items)), "next_cursor": page.next_cursor}
+        return page_json(map(task_json, page.items), page.next_cursor, is_cut=page.is_cut)
 
     def deliveries(self, query: Mapping[str, str]) -> Json:
         """A page of deliveries; ``query`` as in ``GET /v1/deliveries``."""
         wanted = DeliveryFilter(**_parse(query, DELIVERY_LIST))
         page = self._run(lambda reader: reader.list_all_deliveries(wanted))
-        return {"items": list(map(delivery_json, page.items)), "next_cursor": page.next_cursor}
+        return page_json(map(delivery_json, page.items), page.next_cursor, is_cut=page.is_cut)
 
     def count_deliveries(self) -> Json:
         """Counts of deliveries: hook -> status -> count."""

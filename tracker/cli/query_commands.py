@@ -27,7 +27,7 @@ from tracker.cli.render import (
     echo_tasks,
     echo_why,
 )
-from tracker.cli.session import Session, json_option, next_page_command, with_session
+from tracker.cli.session import Session, echo_rest, json_option, with_session
 from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, parse_time
 
 if TYPE_CHECKING:
@@ -105,12 +105,11 @@ def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **opt
     if as_json:
         echo_json(page)
         return
-    if not page["items"]:
+    if page["items"]:
+        echo_tasks(page["items"], datetime.now(UTC))
+    else:
         click.echo("no tasks", err=True)
-        return
-    echo_tasks(page["items"], datetime.now(UTC))
-    if page["next_cursor"]:
-        click.echo(f"more: {next_page_command(page['next_cursor'])}", err=True)
+    echo_rest(page)
 
 
 @click.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -179,9 +179,14 @@ class Session:
         wanted = text.upper()
         if len(wanted) >= _ID_CHARACTERS or len(wanted) < _LEAST_CHARACTERS:
             return wanted if len(wanted) == _ID_CHARACTERS else text
-        items = list_tasks({"q": text, "limit": "500"})["items"]
-        ids = [item["id"] for item in items if item["id"].startswith(wanted)]
-        ids = ids or [item["id"] for item in items if item["external_id"] == text]
+        ids = []
+        from tracker.domain.ids import times_of_ids
+
+        if (times := times_of_ids(wanted)) is not None:
+            since, until = (time.isoformat() for time in times)
+            items = _all_items(list_tasks, {"q": text, "since": since, "until": until})
+            ids = [item["id"] for item in items if item["id"].startswith(wanted)]
+        ids = ids or [item["id"] for item in _all_items(list_tasks, {"q": text}) if item["external_id"] == text]
         if len(ids) > 1:
             some = ", ".join(ids[:5]) + (" …" if len(ids) > 5 else "")  # noqa: PLR2004
             raise Failure([f"{text}: several tasks match; use one of {some}"], USAGE)
@@ -228,6 +233,17 @@ class Session:
         raise error from None  # the more specific error
 
 
+def _all_items(list_tasks: Callable[[dict[str, str]], Json], query: dict[str, str]) -> Iterator[Json]:
+    """The tasks of all pages."""
+    cursor: dict[str, str] = {}
+    while True:
+        page = list_tasks({**query, **cursor, "limit": "500"})
+        yield from page["items"]
+        if page["next_cursor"] is None:
+            return
+        cursor = {"cursor": page["next_cursor"]}
+
+
 def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--config`` and ``--url`` to a command, and pass it a `Session` first."""
 
@@ -253,7 +269,15 @@ def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def next_page_command(cursor: str) -> str:
+def echo_rest(page: Json) -> None:
+    """Print on standard error that a page is not the whole list, and the command for the next one."""
+    if "notice" in page:
+        click.echo(page["notice"], err=True)
+    if page["next_cursor"]:
+        click.echo(f"more: {_next_page_command(page['next_cursor'])}", err=True)
+
+
+def _next_page_command(cursor: str) -> str:
     """The command for the next page: this command with all its options and the cursor."""
     context = click.get_current_context()
     parts = [f"--cursor {shlex.quote(cursor)}"]

@@ -6,10 +6,9 @@ Source: https://github.com/ulid/spec (read 2026-11).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NewType
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from typing import NewType
 
 TaskId = NewType("TaskId", str)
 
@@ -17,6 +16,9 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_BYTES = 10
 _LENGTH = 26
 _SHOWN = 120
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = 253_402_300_799_000
+"""The last second of the year 9999."""
 
 
 def make_task_id(now: datetime, randomness: bytes) -> TaskId:
@@ -28,8 +30,30 @@ def make_ulid(now: datetime, randomness: bytes) -> str:
     """Make an id that sorts by an aware time, with exactly 10 unguessable random bytes."""
     if len(randomness) != RANDOM_BYTES:
         raise ValueError(f"a ULID needs {RANDOM_BYTES} random bytes, not {len(randomness)}")
-    number = (round(now.timestamp() * 1000) << 80) | int.from_bytes(randomness, "big")
+    return _encode((round(now.timestamp() * 1000) << 80) | int.from_bytes(randomness, "big"))
+
+
+def first_id_at(time: datetime) -> str:
+    """The lowest ULID of a time: those that were made before are lower."""
+    return _encode(max(round(time.timestamp() * 1000), 0) << 80)
+
+
+def _encode(number: int) -> str:
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def times_of_ids(prefix: str) -> tuple[datetime, datetime] | None:
+    """When tasks were made whose ids begin with a text: from, and before; None if no id can."""
+    if len(prefix) > _LENGTH or not all(character in _ALPHABET for character in prefix):
+        return None
+    first, last = (_time_ms(prefix.ljust(_LENGTH, digit)) for digit in (_ALPHABET[0], _ALPHABET[-1]))
+    if first > _LAST_MS:
+        return None
+    return _EPOCH + timedelta(milliseconds=first), _EPOCH + timedelta(milliseconds=min(last, _LAST_MS) + 1)
+
+
+def _time_ms(ulid: str) -> int:
+    return reduce(lambda number, character: number * 32 + _ALPHABET.index(character), ulid[:10], 0)
 
 
 def looks_like_task_id(text: str) -> bool:

@@ -6,7 +6,7 @@ names are the project's public surface (HTTP, hooks, ``--json``, SQLite views).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from operator import attrgetter
@@ -290,6 +290,19 @@ def event_json(event: EventRecord) -> dict[str, Json]:
 def delivery_json(delivery: DeliveryRecord) -> dict[str, Json]:
     """The public form of a delivery."""
     return to_json(DeliveryRecord, delivery)
+
+
+SEARCH_CUT = (
+    "The search took too long: what is older was not searched. Continue with next_cursor, or narrow the search by "
+    "since, until, a label or another filter."
+)
+"""The ``notice`` of a page whose search was cut."""
+
+
+def page_json(items: Iterable[Json], next_cursor: str | None, *, is_cut: bool) -> dict[str, Json]:
+    """The public form of a page."""
+    page = {"items": list(items), "next_cursor": next_cursor}
+    return page | {"notice": SEARCH_CUT} if is_cut else page
 
 
 def archive_json(record: ArchiveRecord) -> dict[str, Json]:

@@ -18,6 +18,7 @@ from tracker.errors import (
     DeliveryNotFound,
     IdempotencyConflict,
     RequestInvalid,
+    SearchRefused,
     StoreUnavailable,
     SubmitInFlight,
     TaskNotFound,
@@ -43,6 +44,7 @@ from tracker.server.responses import (
     unknown_path,
     write_unknown,
 )
+from tracker.server.searches import is_gone
 from tracker.server.services import QUERY
 
 if TYPE_CHECKING:
@@ -120,16 +122,11 @@ def _with_problems(
         except Problem as problem:
             return problem.response()
         except Exception as error:
-            if isinstance(error, ConnectionError) and _is_gone(request):
+            if isinstance(error, ConnectionError) and is_gone(request):
                 raise  # the client has disconnected
             return _problem_of(error, request.method, route).response()
 
     return handle
-
-
-def _is_gone(request: web.Request) -> bool:
-    transport = request.transport
-    return transport is None or transport.is_closing()
 
 
 def _problem_of(error: Exception, method: str, route: str) -> Problem:
@@ -148,6 +145,9 @@ def _problem_of(error: Exception, method: str, route: str) -> Problem:
         case WriteUnknown():
             log.error("request.write_unknown", method=method, route=route, error=str(error))
             return write_unknown()
+        case SearchRefused():
+            headers = {"Retry-After": str(RETRY_AFTER_S)}
+            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "search-refused", f"{error}.", headers=headers)
         case StoreUnavailable():
             log.warning("request.store_unavailable", method=method, route=route, error=str(error))
             return store_unavailable()

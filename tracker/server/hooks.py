@@ -9,10 +9,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tracker.domain.hook_events import DeliveryStatus
-from tracker.domain.records import HookView, delivery_json, to_json
+from tracker.domain.records import HookView, delivery_json, page_json, to_json
 from tracker.errors import FieldProblem, RequestInvalid
 from tracker.server import queries
 from tracker.server.responses import json_response
+from tracker.server.searches import search
 from tracker.server.services import QUERY
 from tracker.store.values import DeliveryFilter
 
@@ -33,8 +34,8 @@ async def list_hooks(services: Services, _request: web.Request) -> web.Response:
 
 async def list_all_deliveries(services: Services, request: web.Request) -> web.Response:
     """List the deliveries of all tasks, newest first."""
-    page = await services.store.list_all_deliveries(DeliveryFilter(**request[QUERY]))
-    return json_response({"items": [delivery_json(item) for item in page.items], "next_cursor": page.next_cursor})
+    page = await search(request, services.store.list_all_deliveries(DeliveryFilter(**request[QUERY])))
+    return json_response(page_json(map(delivery_json, page.items), page.next_cursor, is_cut=page.is_cut))
 
 
 async def retry_deliveries(services: Services, request: web.Request) -> web.Response:

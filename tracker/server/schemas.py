@@ -90,6 +90,7 @@ class Page(Struct, Generic[T]):
 
     items: list[T]
     next_cursor: str | None
+    notice: Annotated[str, Meta(description="Only if the search was cut: how to see the rest.")] | UnsetType = UNSET
 
 
 class RouteView(Struct):

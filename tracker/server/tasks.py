@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from tracker.domain.observation import Observation, Reading, Source
-from tracker.domain.records import delivery_json, event_json, task_json
+from tracker.domain.records import delivery_json, event_json, page_json, task_json
 from tracker.domain.task import ExternalId, Reason, Status, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
@@ -31,6 +31,7 @@ from tracker.server.schemas import (
     parse_body,
     parse_new_task,
 )
+from tracker.server.searches import search
 from tracker.server.services import QUERY
 from tracker.store.values import TaskFilter
 from tracker.tracking.intake import SubmitRequest
@@ -116,10 +117,10 @@ async def list_tasks(services: Services, request: web.Request) -> web.Response:
         RequestInvalid: there are none, and a filter names no known route, provider or account.
     """
     wanted = request[QUERY]
-    page = await services.store.list_tasks(TaskFilter(**wanted))
+    page = await search(request, services.store.list_tasks(TaskFilter(**wanted)))
     if not page.items:
         refuse_unknown_names(wanted, {**services.registry.names(), "account": services.accounts})
-    return json_response({"items": [task_json(record) for record in page.items], "next_cursor": page.next_cursor})
+    return json_response(page_json(map(task_json, page.items), page.next_cursor, is_cut=page.is_cut))
 
 
 async def get_task(services: Services, request: web.Request) -> web.Response:

@@ -37,6 +37,7 @@ class NewTask:
     """A task about to be recorded.
 
     Attributes:
+        id: a ULID of ``created_at``: lists find times by it.
         request: the provider body as JSON text; None for a task that was created elsewhere.
         body: the same, decoded: the record that `create_task` returns holds it. None: it is decoded from the text.
         external_id: set for a task that was created elsewhere.
@@ -271,10 +272,11 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPage:
-    """One page of deliveries, newest first."""
+    """One page of deliveries, newest first; see `Page`."""
 
     items: Sequence[DeliveryRecord]
     next_cursor: str | None
+    is_cut: bool = False
 
 
 class ArchiveWish(Struct, frozen=True, gc=False):
@@ -359,7 +361,12 @@ class TaskFilter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of tasks, newest first."""
+    """One page of tasks, newest first.
+
+    Attributes:
+        is_cut: the search took too long: older tasks than those before ``next_cursor`` were not searched.
+    """
 
     items: Sequence[TaskRecord]
     next_cursor: str | None
+    is_cut: bool = False

@@ -1,5 +1,6 @@
 """Lists of tasks, page by page, and counts."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ from tests.kits.clock import after
 from tests.kits.factories import make_task_name
 from tests.kits.world import World
 from tracker.domain.ai_models import Model
+from tracker.domain.ids import RANDOM_BYTES, make_task_id
+from tracker.domain.records import TaskRecord
 from tracker.domain.task import Reason, Status, UpstreamError
+from tracker.store.sqlite.lists import SearchLimits
 from tracker.store.values import OpenCounts, TaskFilter
 
 
@@ -36,7 +40,6 @@ async def fill(world: World) -> None:
         ({"labels": {"user": "2"}}, range(2, 30, 5)),
         ({"labels": {"user": "2", "kind": "x"}, "status": "PENDING"}, [2, 7, 17, 22]),
         ({"labels": {"user": "9"}}, []),
-        ({"since": after(3), "until": after(6)}, [3, 4, 5]),
         ({"q": "UP-17"}, [17]),
         ({"q": "größe"}, range(0, 30, 3)),
         ({"q": "Größe"}, range(0, 30, 3)),
@@ -62,6 +65,61 @@ async def test_paging_with_filters(engine: OpenWorld, wanted: dict[str, Any], ex
                 break
             await world.follow(100 + page_number, labels={"user": "2", "kind": "x"}, created_at=after(4))
         assert found == [make_task_name(n) for n in sorted(expected, reverse=True)]
+
+
+async def test_times_are_found_by_ids(engine: OpenWorld) -> None:
+    """An id begins with the time of its creation; since is inclusive, until exclusive, alone and with other filters."""
+    async with engine() as world:
+        ids = [make_task_id(after(n), n.to_bytes(RANDOM_BYTES, "big")) for n in range(9)]
+        for n, task_id in enumerate(ids):
+            await world.follow(n, id=task_id, created_at=after(n), labels={"user": str(n % 2)})
+        for more in ({}, {"provider": "suno"}, {"status": "PENDING"}, {"q": "up-"}, {"labels": {"user": "0"}}):
+            wanted = TaskFilter(since=after(3), until=after(6), limit=2, **more)
+            page = await world.store.list_tasks(wanted)
+            found = [record.task.id for record in page.items]
+            if page.next_cursor is not None:
+                page = await world.store.list_tasks(replace(wanted, cursor=page.next_cursor))
+                found += [record.task.id for record in page.items]
+            assert found == [ids[n] for n in (5, 4, 3) if n % 2 == 0 or "labels" not in more], more
+        for nothing in (TaskFilter(until=after(0)), TaskFilter(since=after(9)), TaskFilter(until=after(-1e9))):
+            assert (await world.store.list_tasks(nothing)).items == []
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"q": "up-"},
+        {"q": "up-1", "status": "PENDING"},
+        {"status": "PENDING", "provider": "kling"},
+        {"status": "SUCCEEDED", "account": "rare"},
+        {"labels": {"user": "2", "kind": "x"}},
+        {"labels": {"kind": "x"}, "reason": "policy_rejected"},
+        {"labels": {"kind": "x"}, "provider": "kling", "q": "430"},
+    ],
+    ids=str,
+)
+async def test_a_search_that_is_cut_continues_where_it_stopped(engine: OpenWorld, wanted: dict[str, Any]) -> None:
+    """Each page says that it is cut; all pages together hold what an uncut search finds, in the same order."""
+    async with engine() as world:
+        await fill(world)
+        for n in range(30, 40):
+            await world.follow(n, account="rare" if n % 2 else "default")
+            await world.poll(n, Status.SUCCEEDED)
+        complete = await world.store.list_tasks(TaskFilter(**wanted, limit=500))
+        assert complete.items
+        assert (complete.is_cut, complete.next_cursor) == (False, None)
+        world.store.search_limits = SearchLimits(total_s=0.0, first_slice=1)
+        found: list[TaskRecord] = []
+        cursor, cut = None, 0
+        while True:
+            page = await world.store.list_tasks(TaskFilter(**wanted, limit=3, cursor=cursor))
+            assert len(page.items) <= 3
+            found += page.items
+            cursor, cut = page.next_cursor, cut + page.is_cut
+            if cursor is None:
+                break
+        assert found == complete.items
+        assert cut
 
 
 async def test_text_is_found_in_requests_and_beyond_ascii(engine: OpenWorld) -> None:

@@ -23,7 +23,7 @@ from tracker.store.sqlite.backup import write_copy
 from tracker.store.sqlite.checkpoints import Checkpointer
 from tracker.store.sqlite.files import DatabaseFiles
 from tracker.store.sqlite.observations import apply_all
-from tracker.store.sqlite.reads import CONNECTIONS, SqliteReader
+from tracker.store.sqlite.reads import LOOKUPS, SEARCHES, SqliteReader
 from tracker.store.sqlite.schema import connect_existing, connect_writer, unusable
 from tracker.store.sqlite.transactions import Transaction, WriteConnection
 from tracker.store.sqlite.writer import Writer
@@ -77,7 +77,7 @@ class SqliteStore(SqliteReader):
 
     # -- life ----------------------------------------------------------------------------------------------
 
-    async def open(self, connections: int = CONNECTIONS) -> None:
+    async def open(self, *, lookups: int = LOOKUPS, searches: int = SEARCHES) -> None:
         """See the protocol."""
         self._files.take()
         process_id = make_ulid(self._now(), secrets.token_bytes(RANDOM_BYTES))
@@ -85,7 +85,7 @@ class SqliteStore(SqliteReader):
         try:
             await self._writer.start()
             await self._change(lambda tx: leases.register_process(tx, process))
-            await super().open(connections)
+            await super().open(lookups=lookups, searches=searches)
         except (StoreDamaged, sqlite3.Error) as error:
             await self.close()
             cause = error.error if isinstance(error, StoreDamaged) else error

@@ -20,7 +20,7 @@ async def open_reader(path: Path, now: Callable[[], datetime] = lambda: datetime
     """
     reader = SqliteReader(path, now)
     try:
-        await reader.open(connections=1)
+        await reader.open(lookups=1, searches=0)
     except BaseException:
         await reader.close()  # else its thread would prevent the process from ending
         raise

@@ -43,21 +43,25 @@ def register_process(tx: Transaction, process: Process) -> None:
     tx.db.execute("DELETE FROM processes")
     renew_process(tx, process)
     now = tx.in_ms()
-    tx.db.execute(f"UPDATE tasks SET due_at = ?, holder = NULL WHERE due_at IS NOT NULL AND {_DEAD}", (now,))
+    tx.db.execute(
+        f"UPDATE tasks INDEXED BY tasks_held SET due_at = ?, holder = NULL WHERE due_at IS NOT NULL AND {_DEAD}", (now,)
+    )
     tx.db.execute(
         """
-        UPDATE tasks SET due_at = ? WHERE status = 'PENDING' AND submit_state = 'queued' AND (
+        UPDATE tasks INDEXED BY tasks_unsent SET due_at = ? WHERE status = 'PENDING' AND submit_state = 'queued' AND (
             SELECT json_extract(reading, '$.held') FROM events
             WHERE task_id = tasks.id AND source = 'submit' ORDER BY seq DESC LIMIT 1)
         """,
         (now,),
     )
     tx.db.execute(
-        f"UPDATE deliveries SET status = 'pending', due_at = ?, holder = NULL WHERE status = 'running' AND {_DEAD}",
+        "UPDATE deliveries INDEXED BY deliveries_running SET status = 'pending', due_at = ?, holder = NULL"
+        f" WHERE status = 'running' AND {_DEAD}",
         (now,),
     )
     tx.db.execute(
-        "UPDATE archives SET state = 'pending', attempts = max(attempts - 1, 0), due_at = ?, holder = NULL"
+        "UPDATE archives INDEXED BY archives_running"
+        " SET state = 'pending', attempts = max(attempts - 1, 0), due_at = ?, holder = NULL"
         f" WHERE state = 'running' AND {_DEAD}",
         (now,),
     )
@@ -94,7 +98,7 @@ def claim_due(tx: Transaction, lane: Lane, limit: int, lease_s: float) -> list[C
     due, were_held = tx.db.execute(
         f"""
         SELECT json_group_array({TASK}), json_group_array(holder IS NOT NULL) FROM (
-            SELECT * FROM tasks WHERE account = ? AND provider = ? AND due_at <= ?
+            SELECT * FROM tasks INDEXED BY tasks_due WHERE account = ? AND provider = ? AND due_at <= ?
                 AND (submit_state <> 'sending' OR holder IS NULL OR holder = ? OR {_DEAD})
             ORDER BY due_at LIMIT ?)
         """,

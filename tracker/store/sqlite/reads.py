@@ -5,42 +5,35 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import aiosqlite
-
 from tracker.domain.lenient_json.large import LARGE_BYTES
-from tracker.domain.records import iso
 from tracker.domain.task import TaskId
-from tracker.errors import StoreDamaged, StoreUnavailable, TaskNotFound
-from tracker.store.sqlite import model_lists, pruning
+from tracker.errors import TaskNotFound
+from tracker.store.sqlite import counts, lists, model_lists, pruning
+from tracker.store.sqlite.connections import Connections
 from tracker.store.sqlite.events import SELECT_HISTORY, feed_event_from, history_from, select_after
 from tracker.store.sqlite.files import log_bytes
-from tracker.store.sqlite.identity import means_damage, reader_uri
 from tracker.store.sqlite.inline_data import SELECT_PIECE
+from tracker.store.sqlite.lists import SearchLimits
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
     RECORD_COLUMNS,
+    Row,
     archive_from,
-    delivery_conditions,
     delivery_from,
     event_from,
-    from_ms,
     record_from,
     time_of,
-    to_ms,
-    where_clause,
 )
 from tracker.store.sqlite.schema import SELECT_INSTANCE, check_readable
 from tracker.store.sqlite.tasks import SELECT_BY_KEY, repeated_from
-from tracker.store.values import DeliveryPage, Lane, OpenCounts, Page, TaskFilter
+from tracker.store.values import DeliveryPage, Page
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -50,35 +43,14 @@ if TYPE_CHECKING:
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import ExternalId
-    from tracker.store.values import DeliveryFilter, FeedEvent
+    from tracker.store.values import DeliveryFilter, FeedEvent, Lane, OpenCounts, TaskFilter
 
 T = TypeVar("T")
 
-CONNECTIONS = 3
-"""Reads that run side by side; further ones wait for a free connection."""
-
-
-# Two steps to the next lane, each a single search: for (account, provider) > (?, ?) SQLite scans the account.
-_LANES = """
-    WITH RECURSIVE lanes (account, provider) AS (
-        SELECT * FROM (SELECT account, provider FROM tasks WHERE due_at IS NOT NULL ORDER BY account, provider LIMIT 1)
-        UNION ALL
-        SELECT next.account, next.provider FROM lanes JOIN tasks AS next ON next.rowid = coalesce(
-            (SELECT rowid FROM tasks WHERE due_at IS NOT NULL
-             AND account = lanes.account AND provider > lanes.provider ORDER BY provider LIMIT 1),
-            (SELECT rowid FROM tasks WHERE due_at IS NOT NULL
-             AND account > lanes.account ORDER BY account, provider LIMIT 1))
-    )
-    SELECT account, provider, (SELECT min(due_at) FROM tasks WHERE tasks.account = lanes.account
-                               AND tasks.provider = lanes.provider AND due_at IS NOT NULL) AS oldest
-    FROM lanes WHERE oldest <= ? ORDER BY oldest
-"""
-
-_HAS_TEXT = """
-    (instr(lower(id || ' ' || coalesce(external_id, '') || ' ' || coalesce(model, '') || ' '
-                 || coalesce(error_code, '') || ' ' || coalesce(error_message, '')), lower(?)) > 0
-     OR instr(lower((SELECT body FROM requests WHERE task_id = tasks.id)), lower(?)) > 0)
-"""
+LOOKUPS = 2
+"""Look-ups that run side by side; further ones wait for a free connection."""
+SEARCHES = 2
+"""The same for slices of searches."""
 
 _NEXT_DELIVERY = """
     SELECT due_at FROM deliveries AS mine
@@ -102,22 +74,27 @@ class SqliteReader:
     def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
         self._path = path
         self._now = now
-        self._free: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
-        self._all: list[aiosqlite.Connection] = []
+        self._lookups = Connections(path)
+        self._searches = Connections(path)
+        self.search_limits = SearchLimits()
         self._instance = ""
 
-    async def open(self, connections: int = CONNECTIONS) -> None:
+    async def open(self, *, lookups: int = LOOKUPS, searches: int = SEARCHES) -> None:
         """Open the connections.
+
+        Args:
+            lookups: how many for look-ups.
+            searches: how many for searches; 0: they share those for look-ups.
 
         Raises:
             StoreUnusable: the file is missing, foreign or newer.
         """
         check_readable(self._path)
-        for _ in range(connections):
-            connection = await aiosqlite.connect(reader_uri(self._path), uri=True, isolation_level=None)
-            self._all.append(connection)
-            await connection.execute("PRAGMA query_only = 1")
-            self._free.put_nowait(connection)
+        await self._lookups.open(lookups)
+        if searches:
+            await self._searches.open(searches)
+        else:
+            self._searches = self._lookups
         ((self._instance,),) = await self._rows(SELECT_INSTANCE)
 
     @property
@@ -126,26 +103,11 @@ class SqliteReader:
 
     async def close(self) -> None:
         """Close every connection."""
-        while self._all:
-            await self._all.pop().close()
+        await self._searches.close()
+        await self._lookups.close()
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[aiosqlite.Connection]:
-        connection = await self._free.get()
-        try:
-            yield connection
-        except sqlite3.DatabaseError as error:
-            if means_damage(error):
-                raise StoreDamaged(error) from error
-            if isinstance(error, sqlite3.OperationalError):
-                raise StoreUnavailable(f"the database cannot be read now: {error}") from error
-            raise
-        finally:
-            self._free.put_nowait(connection)
-
-    async def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        async with self._connection() as connection:
-            return list(await connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]  # rows are tuples
+    async def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        return await self._lookups.rows(sql, parameters)
 
     async def _decoded(self, decode: Callable[[tuple[Any, ...]], T], rows: Sequence[tuple[Any, ...]]) -> list[T]:
         """The decoded rows; on a thread if they are large, as requests and results of many megabytes are."""
@@ -176,13 +138,12 @@ class SqliteReader:
         return repeated_from(rows[0], fingerprint) if rows else None
 
     async def list_tasks(self, wanted: TaskFilter) -> Page:
-        clause, values = where_clause(*_conditions(wanted))
-        rows = await self._rows(
-            f"SELECT {RECORD_COLUMNS} FROM tasks {clause} ORDER BY id DESC LIMIT ?",
-            (*values, wanted.limit + 1),
-        )
-        items = await self._decoded(record_from, rows[: wanted.limit])
-        return Page(items, items[-1].task.id if len(rows) > wanted.limit else None)
+        async with self._searches.search():
+            found = await lists.find_tasks(self._searches.bounded_rows, wanted, self.search_limits)
+        items = await self._decoded(record_from, found.rows[: wanted.limit])
+        if found.cut_at is not None:
+            return Page(items, found.cut_at, is_cut=True)
+        return Page(items, items[-1].task.id if len(found.rows) > wanted.limit else None)
 
     async def list_events(self, task_id: TaskId) -> list[EventRecord]:
         rows = await self._rows(f"SELECT {EVENT_COLUMNS} FROM events WHERE task_id = ? ORDER BY seq", (task_id,))
@@ -215,23 +176,16 @@ class SqliteReader:
         return [delivery_from(row) for row in rows]
 
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
-        # the cursor is a position, not a delivery: the one that ended the page before may have been pruned since
-        cursor = None if wanted.cursor is None else int(wanted.cursor)
-        clause, values = where_clause(*delivery_conditions(wanted), ("rowid < ?", cursor))
-        rows = await self._rows(
-            f"SELECT {DELIVERY_COLUMNS}, rowid FROM deliveries {clause} ORDER BY rowid DESC LIMIT ?",
-            (*values, wanted.limit + 1),
-        )
-        page = rows[: wanted.limit]
-        return DeliveryPage(
-            [delivery_from(row) for row in page], str(page[-1][-1]) if len(rows) > wanted.limit else None
-        )
+        async with self._searches.search():
+            found = await lists.find_deliveries(self._searches.bounded_rows, wanted, self.search_limits)
+        page = found.rows[: wanted.limit]
+        items = list(map(delivery_from, page))
+        if found.cut_at is not None:
+            return DeliveryPage(items, found.cut_at, is_cut=True)
+        return DeliveryPage(items, str(page[-1][-1]) if len(found.rows) > wanted.limit else None)
 
     async def count_deliveries(self) -> dict[str, dict[str, int]]:
-        counts: dict[str, dict[str, int]] = {}
-        for hook, status, count in await self._rows("SELECT hook, status, count(*) FROM deliveries GROUP BY 1, 2"):
-            counts.setdefault(hook, {})[status] = count
-        return counts
+        return await counts.count_deliveries(self._rows)
 
     async def list_archives(self, task_id: TaskId) -> list[ArchiveRecord]:
         rows = await self._rows(f"SELECT {ARCHIVE_COLUMNS} FROM archives WHERE task_id = ? ORDER BY n", (task_id,))
@@ -245,8 +199,10 @@ class SqliteReader:
         return None if due_at is None else (time_of(due_at) - self._now()).total_seconds()
 
     async def list_lanes(self) -> list[Lane]:
-        rows = await self._rows(_LANES, (to_ms(self._now()),))
-        return [Lane(account, provider) for account, provider, _oldest in rows]
+        return await counts.list_lanes(self._rows, self._now_ms())
+
+    def _now_ms(self) -> int:
+        return round(self._now().timestamp() * 1000)
 
     async def next_delivery_in_s(self, hooks: Sequence[str]) -> float | None:
         found = [await self._rows(_NEXT_DELIVERY, (hook,)) for hook in hooks]
@@ -256,14 +212,7 @@ class SqliteReader:
         return await model_lists.list_models(self._rows, account)
 
     async def count_open(self) -> OpenCounts:
-        ((pending, running, due, deliveries),) = await self._rows(
-            "SELECT (SELECT count(*) FROM tasks WHERE status = 'PENDING'),"
-            " (SELECT count(*) FROM tasks WHERE status = 'RUNNING'),"
-            " (SELECT count(*) FROM tasks INDEXED BY tasks_due WHERE due_at <= ?),"
-            " (SELECT count(*) FROM deliveries INDEXED BY deliveries_due WHERE due_at IS NOT NULL)",
-            (to_ms(self._now()),),
-        )
-        return OpenCounts(pending, running, due, deliveries)
+        return await counts.count_open(self._rows, self._now_ms())
 
     async def find_prunable(self, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
         return await pruning.find_prunable(self._rows, cutoffs, cursor, limit)
@@ -272,44 +221,4 @@ class SqliteReader:
         return await pruning.find_stored_files(self._rows, before, after, limit)
 
     async def stats(self) -> dict[str, Any]:
-        by_status = await self._rows("SELECT status, count(*) FROM tasks GROUP BY status")
-        by_provider = await self._rows("SELECT provider, status, count(*) FROM tasks GROUP BY provider, status")
-        by_reason = await self._rows("SELECT reason, count(*) FROM tasks WHERE status = 'FAILED' GROUP BY reason")
-        deliveries = await self._rows("SELECT status, count(*) FROM deliveries GROUP BY status")
-        archives = await self._rows("SELECT state, count(*) FROM archives GROUP BY state")
-        ((due, oldest),) = await self._rows(
-            "SELECT count(*), min(due_at) FROM tasks WHERE due_at <= ?", (to_ms(self._now()),)
-        )
-        ((parked,),) = await self._rows("SELECT count(*) FROM parked")
-        ((rejected,),) = await self._rows("SELECT count(*) FROM rejected")
-        providers: dict[str, dict[str, int]] = {}
-        for provider, status, count in by_provider:
-            providers.setdefault(provider, {})[status] = count
-        return {
-            "tasks": {"PENDING": 0, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 0, **dict(by_status)},
-            "providers": providers,
-            "reasons": dict(by_reason),
-            "deliveries": dict.fromkeys(("pending", "running", "succeeded", "failed", "dead"), 0) | dict(deliveries),
-            "archives": {"pending": 0, "running": 0, "stored": 0, "dead": 0, **dict(archives)},
-            "due_polls": due,
-            "oldest_due_poll_at": iso(from_ms(oldest)),
-            "log_bytes": log_bytes(self._path),
-            "parked_callbacks": parked,
-            "rejected_callbacks": rejected,
-        }
-
-
-def _conditions(wanted: TaskFilter) -> list[tuple[Any, ...]]:
-    columns = ("status", "provider", "route", "account", "reason")
-    text = wanted.q or None
-    return [
-        *((f"{column} = ?", getattr(wanted, column)) for column in columns),
-        *(
-            ("id IN (SELECT task_id FROM labels WHERE name = ? AND value = ?)", name, value)
-            for name, value in wanted.labels.items()
-        ),
-        (_HAS_TEXT, text, text),
-        ("created_at >= ?", to_ms(wanted.since)),
-        ("created_at < ?", to_ms(wanted.until)),
-        ("id < ?", wanted.cursor),
-    ]
+        return {**await counts.stats(self._rows, self._now_ms()), "log_bytes": log_bytes(self._path)}

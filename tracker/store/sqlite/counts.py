@@ -1,0 +1,97 @@
+"""Counts, as the triggers of the schema keep them: no statement here counts what has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tracker.domain.records import iso
+from tracker.store.sqlite.rows import from_ms
+from tracker.store.values import Lane, OpenCounts
+
+if TYPE_CHECKING:
+    from tracker.store.sqlite.rows import ReadRows
+
+_TASK_STATUSES: Final = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
+_DELIVERY_STATUSES: Final = ("pending", "running", "succeeded", "failed", "dead")
+_SUM_OPEN: Final = "SELECT coalesce(sum(pending), 0), coalesce(sum(running), 0) FROM"
+
+# Two steps to the next lane, each a single search: for (account, provider) > (?, ?) SQLite scans the account.
+_LANES: Final = """
+    WITH RECURSIVE lanes (account, provider) AS (
+        SELECT * FROM (SELECT account, provider FROM tasks INDEXED BY tasks_due WHERE due_at IS NOT NULL
+                       ORDER BY account, provider LIMIT 1)
+        UNION ALL
+        SELECT next.account, next.provider FROM lanes JOIN tasks AS next ON next.rowid = coalesce(
+            (SELECT rowid FROM tasks INDEXED BY tasks_due WHERE due_at IS NOT NULL
+             AND account = lanes.account AND provider > lanes.provider ORDER BY provider LIMIT 1),
+            (SELECT rowid FROM tasks INDEXED BY tasks_due WHERE due_at IS NOT NULL
+             AND account > lanes.account ORDER BY account, provider LIMIT 1))
+    ),
+    due (account, provider, oldest) AS (
+        SELECT account, provider, (
+            SELECT min(due_at) FROM tasks INDEXED BY tasks_due
+            WHERE tasks.account = lanes.account AND tasks.provider = lanes.provider AND due_at IS NOT NULL)
+        FROM lanes
+    )
+"""
+LANES: Final = f"{_LANES} SELECT account, provider FROM due WHERE oldest <= ? ORDER BY oldest"
+COUNT_DUE: Final = f"""
+    {_LANES} SELECT coalesce(sum((
+        SELECT count(*) FROM tasks INDEXED BY tasks_due
+        WHERE tasks.account = due.account AND tasks.provider = due.provider AND due_at <= ?1)), 0), min(oldest)
+    FROM due WHERE oldest <= ?1
+"""
+
+
+async def list_lanes(read: ReadRows, now_ms: int) -> list[Lane]:
+    """Lanes with something due, oldest first."""
+    return [Lane(*row) for row in await read(LANES, (now_ms,))]
+
+
+async def count_open(read: ReadRows, now_ms: int) -> OpenCounts:
+    """What is open now."""
+    ((pending, running),) = await read(f"{_SUM_OPEN} task_counts", ())
+    ((waiting, under_way),) = await read(f"{_SUM_OPEN} delivery_counts", ())
+    ((due, _oldest),) = await read(COUNT_DUE, (now_ms,))
+    return OpenCounts(pending, running, due, waiting + under_way)
+
+
+async def count_deliveries(read: ReadRows) -> dict[str, dict[str, int]]:
+    """Hook -> status -> count, without zeros."""
+    rows = await read(f"SELECT hook, {', '.join(_DELIVERY_STATUSES)} FROM delivery_counts ORDER BY hook", ())
+    counts = {hook: _without_zeros(zip(_DELIVERY_STATUSES, numbers, strict=True)) for hook, *numbers in rows}
+    return {hook: found for hook, found in counts.items() if found}
+
+
+async def stats(read: ReadRows, now_ms: int) -> dict[str, Any]:
+    """What ``GET /v1/stats`` shows, without the size of the log."""
+    sums = ", ".join(f"sum({status.lower()})" for status in _TASK_STATUSES)
+    rows = await read(f"SELECT provider, {sums} FROM task_counts GROUP BY provider", ())
+    providers = {
+        provider: found
+        for provider, *numbers in rows
+        if (found := _without_zeros(zip(_TASK_STATUSES, numbers, strict=True)))
+    }
+    reasons = await read("SELECT reason, sum(failed) FROM failure_counts GROUP BY reason", ())
+    deliveries = await count_deliveries(read)
+    archives = await read("SELECT state, files FROM archive_counts", ())
+    ((due, oldest),) = await read(COUNT_DUE, (now_ms,))
+    ((parked,),) = await read("SELECT count(*) FROM parked", ())
+    ((rejected,),) = await read("SELECT count(*) FROM rejected", ())
+    return {
+        "tasks": {status: sum(found.get(status, 0) for found in providers.values()) for status in _TASK_STATUSES},
+        "providers": providers,
+        "reasons": _without_zeros(reasons),
+        "deliveries": {
+            status: sum(found.get(status, 0) for found in deliveries.values()) for status in _DELIVERY_STATUSES
+        },
+        "archives": {"pending": 0, "running": 0, "stored": 0, "dead": 0, **dict(archives)},
+        "due_polls": due,
+        "oldest_due_poll_at": iso(from_ms(oldest)),
+        "parked_callbacks": parked,
+        "rejected_callbacks": rejected,
+    }
+
+
+def _without_zeros(counts: Any) -> dict[str, int]:  # noqa: ANN401 - pairs, as rows or zipped
+    return {name: count for name, count in counts if count}
