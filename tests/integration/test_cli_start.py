@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,6 +47,16 @@ async def heavy_imports(directory: Path, *arguments: str) -> tuple[int, set[str]
 async def test_help_and_version_import_little(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Neither the configuration, nor the store, nor a library of the daemon."""
     assert await heavy_imports(tmp_path, *arguments) == (0, set(), "")
+
+
+def test_the_end_of_a_command_looks_for_no_garbage() -> None:
+    """All objects are taken from the collector before the interpreter ends."""
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(len(gc.get_objects()) < gc.get_freeze_count()));"
+        "from tracker.cli.main import main; main(['--version'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "True"
 
 
 async def test_commands_beside_a_daemon_import_little(tmp_path: Path) -> None:
