@@ -330,6 +330,7 @@ def test_a_result_of_odd_json_is_joined() -> None:
             "callback.parameter: the callback URL is sent in field",
         ),
         ('parameter = "hook"\n', "", "callback.extra: is sent with the callback URL only; set field or parameter"),
+        ('parameter = "hook"', 'challenge = "c"', "callback.challenge: no request has the callback URL; set field or"),
         (
             "POST /{+model}",
             "POST /{+model}?a=b",
@@ -426,3 +427,22 @@ def test_the_example_of_the_readme_does_what_its_comments_say() -> None:
     called = provider.read_callback(route, {"job": "j1", "end": "FINE", "body": payload})
     assert (called.status, called.outputs) == (Status.SUCCEEDED, reading.outputs)
     assert provider.read_callback(route, {"job": "j1", "end": "LOST"}).status is Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        ({"challenge": "abc"}, {"challenge": "abc"}),
+        ({"challenge": "x" * 1025}, None),
+        ({"challenge": 7}, None),
+        ({"other": "abc"}, None),
+        (["challenge"], None),
+        ("challenge", None),
+    ],
+)
+def test_only_a_challenge_of_the_file_is_returned(body: object, answer: object) -> None:
+    """MiniMax tests a callback URL by a value that must be returned; a file without the key returns nothing."""
+    _, minimax = load(SHIPPED["minimax"])
+    assert minimax.answer_challenge(body) == answer
+    _, luma = load(SHIPPED["luma"])
+    assert luma.answer_challenge(body) is None
