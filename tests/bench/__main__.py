@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from tests.bench.report import Result
 
 BENCHES = ("callbacks", "polls", "lookups", "hooks", "archive", "size", "cli")
+DRAWN = "curves"
+"""Not among all: draws what the README shows."""
+_WHAT = f"{', '.join(BENCHES)}; all of them without a name; curves: draw those of the README"
 QUICK_TASKS = 20_000
 
 
 def main() -> int:
     """Run the benchmarks named on the command line, or all of them; the exit status."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], metavar="WHAT", help=f"{', '.join(BENCHES)}; all")
+    parser.add_argument("names", nargs="*", choices=[*BENCHES, DRAWN, []], metavar="WHAT", help=_WHAT)
     parser.add_argument("--rounds", type=int, help="how often baseline and candidate take turns (5; quick: 2)")
     parser.add_argument("--tasks", type=int, help="in the large database (1,000,000; quick: 20,000)")
     parser.add_argument("--quick", action="store_true", help="measure less, to try things in two minutes")

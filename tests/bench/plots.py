@@ -9,9 +9,11 @@ from html import escape
 
 from tests.bench.report import Figure, Result
 
-WIDTH, HEIGHT = 560, 320
+WIDTH, HEIGHT = 560, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 46
 COLOURS = ("#3b82c4", "#d9822b", "#2f9e6e", "#b5489a")
+LEGEND = 16
+"""The height of the name of a line."""
 ROW = 20
 NAMES = 300
 """The width of the names of figures."""
@@ -33,27 +35,34 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What an axis shows; ``log`` for values above 0 over several magnitudes."""
+    """What an axis shows.
+
+    Attributes:
+        log: for values above 0 over several magnitudes.
+        ticks: where the usual ones mislead.
+    """
 
     label: str
     log: bool = False
+    ticks: Sequence[float] = ()
 
 
 def lines(title: str, x: Axis, y: Axis, drawn: Sequence[Line]) -> str:
-    """A plot of lines."""
+    """A plot of lines, with their names above it."""
+    top = TOP + LEGEND * len(drawn)
     xs, ys = ([point[i] for line in drawn for point in line.points] for i in (0, 1))
     x_ticks, y_ticks = _ticks(xs, x), _ticks(ys, y)
     to_x = _scale(x_ticks, x, LEFT, WIDTH - RIGHT)
-    to_y = _scale(y_ticks, y, HEIGHT - BOTTOM, TOP)
+    to_y = _scale(y_ticks, y, HEIGHT - BOTTOM, top)
     parts = [_text(LEFT, 18, title, "start", ' class="t"')]
     for value in x_ticks:
-        parts.append(_line(to_x(value), TOP, to_x(value), HEIGHT - BOTTOM))
+        parts.append(_line(to_x(value), top, to_x(value), HEIGHT - BOTTOM))
         parts.append(_text(to_x(value), HEIGHT - BOTTOM + 16, _number(value), "middle"))
     for value in y_ticks:
         parts.append(_line(LEFT, to_y(value), WIDTH - RIGHT, to_y(value)))
         parts.append(_text(LEFT - 6, to_y(value) + 4, _number(value), "end"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x.label, "middle"))
-    middle = (TOP + HEIGHT - BOTTOM) / 2
+    middle = (top + HEIGHT - BOTTOM) / 2
     parts.append(_text(14, middle, y.label, "middle", f' transform="rotate(-90 14 {middle:g})"'))
     for n, line in enumerate(drawn):
         colour = COLOURS[n % len(COLOURS)]
@@ -61,7 +70,7 @@ def lines(title: str, x: Axis, y: Axis, drawn: Sequence[Line]) -> str:
         path = "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
         parts.append(f'<path d="M{path}" style="stroke:{colour};stroke-width:2"/>')
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points]
-        parts.append(_text(LEFT + 10, TOP + 16 + 16 * n, line.name, "start", f' style="fill:{colour}"'))
+        parts.append(_text(LEFT, TOP + LEGEND * n + 8, line.name, "start", f' style="fill:{colour}"'))
     return _svg(WIDTH, HEIGHT, parts)
 
 
@@ -97,6 +106,8 @@ def _share(figure: Figure, value: float) -> float:
 
 
 def _ticks(values: Sequence[float], axis: Axis) -> list[float]:
+    if axis.ticks:
+        return list(axis.ticks)
     low, high = min(values), max(values)
     if axis.log:
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))

@@ -120,14 +120,14 @@ def table(result: Result) -> str:
     rows = [("", "median [min-max]", "target", "goal", "")]
     for figure in result.figures:
         target, unit = figure.target, f" {figure.unit}" if figure.unit else ""
-        spread = f" [{_short(min(figure.values))}-{_short(max(figure.values))}]" if len(figure.values) > 1 else ""
+        spread = f" [{shown(min(figure.values))}-{shown(max(figure.values))}]" if len(figure.values) > 1 else ""
         sign = "<=" if target and target.is_upper else ">="
         rows.append(
             (
                 figure.name,
-                f"{_short(figure.median)}{spread}{unit}",
-                f"{sign} {_short(target.bound)}" if target else "",
-                _short(target.goal) if target and target.goal is not None else "",
+                f"{shown(figure.median)}{spread}{unit}",
+                f"{sign} {shown(target.bound)}" if target else "",
+                shown(target.goal) if target and target.goal is not None else "",
                 "" if figure.is_met is None else "met" if figure.is_met else "MISSED",
             )
         )
@@ -136,7 +136,7 @@ def table(result: Result) -> str:
     return "\n".join(f"  {line}" for line in (*lines, *result.notes))
 
 
-def _short(value: float) -> str:
+def shown(value: float) -> str:
     """Three digits that matter."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"

@@ -24,6 +24,7 @@ from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_CALLBACKS = "/callbacks/{provider}/{token}"
 _NAIVE_SCHEMA = """
     PRAGMA journal_mode = WAL;
     CREATE TABLE tasks (id TEXT PRIMARY KEY, status TEXT, outputs TEXT, version INTEGER);
@@ -159,9 +160,10 @@ async def main(kind: str) -> None:
     async with AsyncExitStack() as stack:
         match kind:
             case "bare":
-                app.router.add_post("/{path:.*}", bare)
+                app.router.add_post(_CALLBACKS, bare)
+                app.router.add_post("/hook", bare)
             case "naive":
-                app.router.add_post("/{path:.*}", naive(await stack.enter_async_context(_database())))
+                app.router.add_post(_CALLBACKS, naive(await stack.enter_async_context(_database())))
             case "files":
                 app.router.add_get("/{size:[0-9]+}/{path:.*}", serve_file)
             case "upstream":
