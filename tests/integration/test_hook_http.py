@@ -265,7 +265,7 @@ def test_the_timestamp_is_the_clocks(runner: HttpRunner) -> None:
     """The timestamp is that of the attempt, in whole seconds."""
     clock = ManualClock(START)
     clock.advance(0.9)
-    headers = sign((SECRET,), "dlv", clock.now(), b"{}")
+    headers = sign((Webhook(SECRET),), "dlv", clock.now(), b"{}")
     assert headers["webhook-timestamp"] == str(int(START.timestamp()))
 
 

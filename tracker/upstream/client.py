@@ -21,7 +21,7 @@ from tracker.domain.retry import parse_retry_after
 from tracker.domain.upstream_http import AuthHeader, AuthStyle, WireReply, WireRequest
 from tracker.errors import NotAttempted, Unanswered, UpstreamFailure
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
-from tracker.upstream.pooled_get import Get, GetPool, Headers
+from tracker.upstream.pooled import Exchange, Headers, RequestPool
 from tracker.upstream.salvage import decompress, is_compressed, salvage, seems_cut
 from tracker.upstream.sessions import RECEIVED, Received, make_session
 from tracker.upstream.urls import base_url, extend, request_target
@@ -94,7 +94,7 @@ class UpstreamClient:
         self._breakers = breakers
         self._max_body_bytes = max_body_bytes
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._gets: GetPool | None = None
+        self._pool: RequestPool | None = None
         self._closed = False
 
     async def fetch(
@@ -226,7 +226,7 @@ class UpstreamClient:
         named = {name.lower(): value for name, value in headers.items()}
         return WireReply(status=status, headers=named, body=body, received_at=self._clock.now())
 
-    async def _read(self, response: aiohttp.ClientResponse | Get) -> bytes | None:
+    async def _read(self, response: aiohttp.ClientResponse | Exchange) -> bytes | None:
         """The body, decompressed piece by piece; None if it is too large."""
         pieces, yielded = bytearray(), 0
         content = response.content
@@ -250,14 +250,14 @@ class UpstreamClient:
 
     def _open(
         self, request: WireRequest, base: URL, headers: Headers, received: Received, *, paid: bool
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse | Get]:
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse | Exchange]:
         # the connect limit always ends first: after the other one, something may have been sent
         timeout = _connect_limit(request.answer_within_s)
         session = self._session(paid=paid)
         if request.method == "GET" and not paid:
-            if self._gets is None:
-                self._gets = GetPool(session)
-            return self._gets.open(base, request_target(base, request.path, request.query), headers, timeout, received)
+            if self._pool is None:
+                self._pool = RequestPool(session)
+            return self._pool.get(base, request_target(base, request.path, request.query), headers, timeout, received)
         return session.request(
             request.method,
             extend(base, request.path, request.query),

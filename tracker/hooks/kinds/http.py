@@ -49,12 +49,15 @@ from tracker.hooks.running.threads import in_thread
 from tracker.hooks.spec import HookKind
 from tracker.upstream.addresses import AddressForbidden, AddressInfo, PublicResolver, is_literal, is_public
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
+from tracker.upstream.pooled import Exchange, RequestPool
 from tracker.upstream.salvage import read_head
-from tracker.upstream.sessions import RECEIVED, Received, make_session
+from tracker.upstream.sessions import Received, make_session
 from tracker.upstream.urls import exact_url
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
     from tracker.clock import Clock
     from tracker.store.values import DeliveryJob
@@ -67,6 +70,12 @@ READ_MAX_BYTES: Final = 1024 * 1024
 READ_WITHIN_S: Final = 5.0
 """The limit for reading a body; the status alone decides."""
 KEEP_ALIVE_S: Final = 15.0
+HEADERS: Final = (
+    ("Accept", "*/*"),
+    ("Accept-Encoding", "identity"),
+    ("Content-Type", "application/json"),
+    ("User-Agent", f"tracker/{__version__}"),
+)
 FORBIDDEN: Final = "is not a public address; allow_private_addresses = true lets the hook reach it"
 
 
@@ -105,6 +114,17 @@ class HttpAction:
     allow_private_addresses: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """What a hook sends with, as long as its action is the same."""
+
+    action: HttpAction
+    url: URL
+    signers: tuple[Webhook, ...] = field(repr=False)
+    session: aiohttp.ClientSession
+    pool: RequestPool
+
+
 class HttpRunner:
     """Sends events.
 
@@ -120,7 +140,7 @@ class HttpRunner:
         self._clock = clock
         self._read_max_bytes = read_max_bytes
         self._read_within_s = read_within_s
-        self._sessions: dict[str, tuple[HttpAction, aiohttp.ClientSession]] = {}
+        self._endpoints: dict[str, _Endpoint] = {}
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
         """Send the event once; see `Runner.run`."""
@@ -129,32 +149,25 @@ class HttpRunner:
             raise TypeError(f"hook {spec.name!r} is not an HTTP hook")
         try:
             async with asyncio.timeout(spec.timeout_s):
-                headers = sign(action.secrets, job.id, self._clock.now(), payload)
-                if job.is_test:
-                    headers["webhook-test"] = "true"
-                return await self._send(action, payload, headers, spec)
+                return await self._send(action, payload, job, spec)
         except TimeoutError:
             return retry(f"no response within {spec.timeout_s:g} s", unreachable=True)
 
     async def close(self) -> None:
         """Close all connections."""
-        sessions, self._sessions = self._sessions, {}
-        for _, session in sessions.values():
-            await session.close()
+        endpoints, self._endpoints = self._endpoints, {}
+        for endpoint in endpoints.values():
+            await endpoint.session.close()
 
-    async def _send(
-        self, action: HttpAction, payload: bytes, signature: Mapping[str, str], spec: HookSpec
-    ) -> RunResult:
+    async def _send(self, action: HttpAction, payload: bytes, job: DeliveryJob, spec: HookSpec) -> RunResult:
         received = Received()
-        token = RECEIVED.set(received)
         try:
-            url = exact_url(action.url)
-            host = url.host or ""  # connectors skip the resolver for an address
-            if not action.allow_private_addresses and is_literal(host) and not is_public(host):
-                raise AddressForbidden(f"{host} {FORBIDDEN}")
-            async with (await self._session(spec.name, action)).post(
-                url, data=payload, headers=signature, allow_redirects=False
-            ) as response:
+            endpoint = await self._endpoint(spec.name, action)
+            headers = sign(endpoint.signers, job.id, self._clock.now(), payload)
+            if job.is_test:
+                headers["webhook-test"] = "true"
+            own = tuple(headers.items())
+            async with endpoint.pool.post(endpoint.url, HEADERS, own, payload, received) as response:
                 tail = await self._read_tail(response)
                 return read_response(response.status, response.headers, tail, self._clock.now())
         except TimeoutError:
@@ -169,14 +182,17 @@ class HttpRunner:
             return retry(str(failure_of(error)), unreachable=True)
         finally:
             received.detach()
-            RECEIVED.reset(token)
 
-    async def _read_tail(self, response: aiohttp.ClientResponse) -> str | None:
+    async def _read_tail(self, response: Exchange) -> str | None:
         """The last 8 KiB of a body, or of its first part if it is large, slow or truncated."""
         tail, left = Tail(), self._read_max_bytes
+        content = response.content
+        if content.is_eof() and content.exception() is None and content.total_bytes <= left:
+            tail.add(content.read_nowait())  # all of it came with the head: most bodies
+            return tail.text()
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(self._read_within_s):
-                async for piece in response.content.iter_any():
+                async for piece in content.iter_any():
                     tail.add(piece)
                     left -= len(piece)
                     if left <= 0:
@@ -186,10 +202,19 @@ class HttpRunner:
         response.close()  # with an unread rest, the connection cannot be reused
         return tail.text()
 
-    async def _session(self, hook: str, action: HttpAction) -> aiohttp.ClientSession:
-        known = self._sessions.get(hook)
-        if known is not None and known[0] == action:
-            return known[1]
+    async def _endpoint(self, hook: str, action: HttpAction) -> _Endpoint:
+        """What a hook sends with.
+
+        Raises:
+            ValueError, AddressForbidden: its URL is not valid, or not public.
+        """
+        known = self._endpoints.get(hook)
+        if known is not None and known.action == action:
+            return known
+        url = exact_url(action.url)
+        host = url.host or ""  # connectors skip the resolver for an address
+        if not action.allow_private_addresses and is_literal(host) and not is_public(host):
+            raise AddressForbidden(f"{host} {FORBIDDEN}")
         session = make_session(
             aiohttp.TCPConnector(
                 limit=0,  # the hook's concurrency limits them
@@ -197,19 +222,14 @@ class HttpRunner:
                 use_dns_cache=False,
                 resolver=HookResolver(allow_private=action.allow_private_addresses, refused=FORBIDDEN),
             ),
-            # timeout_s of the hook limits it; compressed responses are not requested
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            headers={
-                "Accept-Encoding": "identity",
-                "Content-Type": "application/json",
-                "User-Agent": f"tracker/{__version__}",
-            },
-            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # timeout_s of the hook limits it
+            auto_decompress=False,  # compressed responses are not requested
         )
-        self._sessions[hook] = action, session
+        signers = tuple(map(Webhook, action.secrets))
+        made = self._endpoints[hook] = _Endpoint(action, url, signers, session, RequestPool(session))
         if known is not None:
-            await known[1].close()  # the hook was changed; its runs under way end without a response
-        return session
+            await known.session.close()  # the hook was changed; its runs under way end without a response
+        return made
 
 
 class HookResolver(PublicResolver):
@@ -242,11 +262,11 @@ def make_action(hook: HttpHook, secret: str | None) -> HttpAction:
     return HttpAction(hook.url or "", secrets, hook.allow_private_addresses)
 
 
-def sign(secrets: tuple[str, ...], delivery_id: str, now: datetime, payload: bytes) -> dict[str, str]:
-    """The three headers of Standard Webhooks, with one signature per secret.
+def sign(signers: tuple[Webhook, ...], delivery_id: str, now: datetime, payload: bytes) -> dict[str, str]:
+    """The three headers of Standard Webhooks, with one signature per signer.
 
     Args:
-        secrets: sign with these.
+        signers: sign with these secrets.
         delivery_id: the id of the message: the same in every attempt.
         now: the time of this attempt, signed in whole seconds.
         payload: the body, UTF-8.
@@ -255,7 +275,7 @@ def sign(secrets: tuple[str, ...], delivery_id: str, now: datetime, payload: byt
     return {
         "webhook-id": delivery_id,
         "webhook-timestamp": str(math.floor(now.timestamp())),
-        "webhook-signature": " ".join(Webhook(secret).sign(delivery_id, now, text) for secret in secrets),
+        "webhook-signature": " ".join(signer.sign(delivery_id, now, text) for signer in signers),
     }
 
 

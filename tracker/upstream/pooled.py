@@ -1,13 +1,13 @@
-"""GET requests for polls, over aiohttp's connections but without its session.
+"""Requests of polls and hooks, over aiohttp's connections but without its session.
 
-Nearly all requests of the daemon are polls. For each one, aiohttp's session builds a request, a response, two timers
-and several tables of headers: a fifth of the CPU time of a poll. Here the head of a GET is written to a pooled
-connection, and aiohttp's parser reads the answer.
+Nearly all requests of the daemon are polls and HTTP hooks. For each one, aiohttp's session builds a request, a
+response, two timers and several tables of headers: a fifth of the CPU time of a poll. Here head and body are written to
+a pooled connection, and aiohttp's parser reads the answer.
 
-Owns the head of a GET and its connection. Must not know accounts, limits or circuits.
+Owns the head of a request and its connection. Must not know accounts, hooks, limits or circuits.
 
 It uses these parts of aiohttp, which may change without notice. pyproject.toml allows the tested versions only, and
-``tests/integration/test_pooled_get.py`` fails if they differ:
+``tests/integration/test_pooled.py`` fails if they differ:
 
 - ``BaseConnector.connect(request, traces, timeout)`` (``connector.py``): a pooled or new connection.
 - ``Connection.protocol`` (``connector.py``), its ``transport`` and ``should_close`` (``client_proto.py``).
@@ -41,8 +41,8 @@ _INTERIM: Final = frozenset(range(100, 200)) - {101}
 """Status codes that another answer follows; see RFC 9110, section 15.2."""
 
 
-class GetPool:
-    """Opens GET requests on the connections of a session.
+class RequestPool:
+    """Opens requests on the connections of a session.
 
     Args:
         session: its connections are used.
@@ -53,7 +53,9 @@ class GetPool:
         self._origins: dict[URL, aiohttp.ClientRequest] = {}
         """Base URL -> a request to it, which the connector needs: it holds address, TLS settings and ``Host``."""
 
-    def open(self, base: URL, target: str, headers: Headers, timeout: aiohttp.ClientTimeout, received: Received) -> Get:
+    def get(
+        self, base: URL, target: str, headers: Headers, timeout: aiohttp.ClientTimeout, received: Received
+    ) -> Exchange:
         """Prepare a GET, to be used with ``async with``; redirects are not followed.
 
         Args:
@@ -66,17 +68,35 @@ class GetPool:
         Raises:
             ValueError: the target or a header contains a line break.
         """
-        origin = self._origins.get(base)
-        if origin is None:
-            origin = self._origins[base] = aiohttp.ClientRequest("GET", base, session=self._session)
+        head = f"{self._start('GET', base, target)}{_same_fields(headers)}\r\n\r\n"
+        # a GET may be repeated (RFC 9112, section 9.3.1)
+        return Exchange(self._session, self._origins[base], head.encode(), timeout, received, may_repeat=True)
+
+    def post(self, url: URL, headers: Headers, own_headers: Headers, body: bytes, received: Received) -> Exchange:
+        """Prepare a POST, as `get` does a GET; the session's timeout applies.
+
+        Args:
+            url: see `tracker.upstream.urls.exact_url`.
+            headers: those that many requests have, without ``Host`` and ``Content-Length``.
+            own_headers: those of this request alone.
+            body: what to send.
+            received: gets a copy of the raw bytes of the answer.
+
+        Raises:
+            ValueError: the URL's path or a header contains a line break.
+        """
+        fields = f"{_same_fields(headers)}\r\n{_fields(own_headers)}\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = self._start("POST", url, url.raw_path_qs) + fields
+        return Exchange(self._session, self._origins[url], head.encode() + body, self._session.timeout, received)
+
+    def _start(self, method: str, base: URL, target: str) -> str:
+        if base not in self._origins:
+            self._origins[base] = aiohttp.ClientRequest("GET", base, session=self._session)
         if not target.isprintable() or " " in target:
             raise ValueError("the target of a request contains a blank or a control character")
-        head = f"GET {target} HTTP/1.1\r\nHost: {origin.headers['Host']}\r\n{_fields(headers)}\r\n\r\n"
-        assert self._session.connector is not None  # noqa: S101 - set by `make_session`
-        return Get(self._session.connector, origin, head.encode(), timeout, received)
+        return f"{method} {target} HTTP/1.1\r\nHost: {self._origins[base].headers['Host']}\r\n"
 
 
-@lru_cache(maxsize=64)
 def _fields(headers: Headers) -> str:
     fields = "\r\n".join(f"{name}: {value}" for name, value in headers)
     if fields.count("\r") != len(headers) - 1 or fields.count("\n") != len(headers) - 1 or "\0" in fields:
@@ -84,8 +104,11 @@ def _fields(headers: Headers) -> str:
     return fields
 
 
-class Get:
-    """One GET, see `GetPool.open`.
+_same_fields: Final = lru_cache(maxsize=64)(_fields)
+
+
+class Exchange:
+    """One request and its answer, see `RequestPool`.
 
     Attributes:
         status: HTTP status code of the answer.
@@ -95,10 +118,12 @@ class Get:
 
     __slots__ = (
         "_connection",
-        "_connector",
-        "_head",
+        "_is_sent",
+        "_may_repeat",
         "_origin",
         "_received",
+        "_request",
+        "_session",
         "_timeout",
         "content",
         "headers",
@@ -110,27 +135,34 @@ class Get:
 
     def __init__(
         self,
-        connector: aiohttp.BaseConnector,
+        session: aiohttp.ClientSession,
         origin: aiohttp.ClientRequest,
-        head: bytes,
+        request: bytes,
         timeout: aiohttp.ClientTimeout,
         received: Received,
+        *,
+        may_repeat: bool = False,
     ) -> None:
-        self._connector = connector
+        self._session = session
         self._origin = origin
-        self._head = head
+        self._request = request
+        self._may_repeat = may_repeat
+        self._is_sent = False
         self._timeout = timeout
         self._received = received
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
-        """Send it and read the head of the answer; retry once if the connection is closed before an answer begins."""
+        """Send it and read the head of the answer; once more if the connection is closed before an answer begins.
+
+        Not a POST that was written.
+        """
         try:
             await self._exchange()
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            if isinstance(error, aiohttp.ClientConnectorError) or self._received.raw():
+            is_final = self._is_sent and not self._may_repeat
+            if is_final or isinstance(error, aiohttp.ClientConnectorError) or self._received.raw():
                 raise
-            # a pooled connection was closed before any answer; a GET may be repeated (RFC 9112, section 9.3.1)
             await self._exchange()
         return self
 
@@ -147,8 +179,10 @@ class Get:
             self._connection = None
 
     async def _exchange(self) -> None:
+        connector = self._session.connector
+        assert connector is not None  # noqa: S101 - set by `make_session`
         try:
-            connection = await self._connector.connect(self._origin, [], self._timeout)  # [] is for traces
+            connection = await connector.connect(self._origin, [], self._timeout)  # [] is for traces
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
         protocol = connection.protocol
@@ -161,12 +195,14 @@ class Get:
             # makes the parser of one answer; the limits of a session do not apply here
             protocol.set_response_params(
                 read_until_eof=True,
+                auto_decompress=self._session.auto_decompress,
                 max_line_size=LIBRARY_FIELD_BYTES,
                 max_field_size=LIBRARY_FIELD_BYTES,
                 max_headers=LIBRARY_FIELDS,
             )
             self._received.attach(protocol)
-            transport.write(self._head)
+            self._is_sent = True
+            transport.write(self._request)
             message, content = await protocol.read()  # raises what `ClientResponse.start` handles
             while message.code in _INTERIM:
                 message, content = await protocol.read()

@@ -18,7 +18,9 @@ from tests.kits.certificates import make_certificate
 from tests.kits.waiting import until
 from tracker.domain.upstream_http import WireRequest
 from tracker.errors import NotSent, Unanswered
+from tracker.upstream.pooled import RequestPool
 from tracker.upstream.sessions import RECEIVED, Received, make_session
+from tracker.upstream.urls import exact_url
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 ODD_NAME = b"HTTP/1.1 200 OK\r\nX b: 2\r\nContent-Length: 2\r\n\r\n{}"
@@ -91,7 +93,7 @@ def on(loop: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
     ],
 )
 def test_the_private_parts_of_aiohttp_are_as_expected(function: Callable[..., object], parameters: list[str]) -> None:
-    """A version of aiohttp that changes them needs a change of `pooled_get`, before pyproject.toml may allow it."""
+    """A version of aiohttp that changes them needs a change of `upstream.pooled` before pyproject.toml allows it."""
     assert set(parameters) <= set(inspect.signature(function).parameters)
     assert isinstance(inspect.getattr_static(ResponseHandler, "should_close"), property)
     assert isinstance(inspect.getattr_static(Connection, "protocol"), property)
@@ -111,7 +113,7 @@ def test_the_raw_answer_of_a_poll_is_copied(loop: str) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_raw_answer_of_a_session_is_copied(loop: str) -> None:
-    """Creates and hooks use the session, whose connections copy what they receive as well."""
+    """Creates use the session, whose connections copy what they receive as well."""
 
     async def work() -> None:
         received = Received()
@@ -204,6 +206,37 @@ async def test_a_poll_whose_answer_has_begun_is_not_sent_again() -> None:
         with pytest.raises(Unanswered, match="closed before an answer"):
             await parts.get()
     assert requests == 1
+
+
+async def test_a_post_is_written_once() -> None:
+    """Head and body as given; if no answer comes on a pooled connection, it is not sent again: it may have arrived."""
+    requests: list[bytes] = []
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while len(requests) < 2:
+            requests.append(await reader.readuntil(b"body"))
+            if len(requests) == 1:
+                writer.write(OK)
+        writer.close()
+
+    server = await asyncio.start_server(peer, "127.0.0.1", 0)
+    async with server, make_session(aiohttp.TCPConnector()) as session:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        pool = RequestPool(session)
+        target = exact_url(f"{url}/hook?a=b%20c")
+        shared = (("X-All", "1"),)
+        async with pool.post(target, shared, (("X-Own", "2"),), b"body", Received()) as answer:
+            assert (answer.status, await answer.content.read()) == (200, b"{}")
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await pool.post(target, shared, (("X-Own", "2"),), b"body", Received()).__aenter__()
+        with pytest.raises(ValueError, match="line break"):
+            pool.post(target, shared, (("X-Own", "2\r\nX-More: 3"),), b"body", Received())
+    head, _, body = requests[0].partition(b"\r\n\r\n")
+    host = url.removeprefix("http://").encode()
+    assert head.split(b"\r\n") == [
+        b"POST /hook?a=b%20c HTTP/1.1", b"Host: " + host, b"X-All: 1", b"X-Own: 2", b"Content-Length: 4"
+    ]  # fmt: skip
+    assert (body, len(requests)) == (b"body", 2)
 
 
 async def test_a_canceled_poll_closes_its_connection() -> None:
