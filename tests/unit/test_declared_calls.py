@@ -30,6 +30,7 @@ link = "url_path(answer.links.state)"
 create = "POST /{+model}"
 query = "GET /{+app}/requests/{task_id}/{request.region}"
 query_parameters = { page = "{request.page}" }
+headers = { x-page = "1" }
 
 [result]
 query = "GET /files/{answer.file}"
@@ -175,6 +176,8 @@ def test_a_request_has_the_fields_of_its_paths() -> None:
     assert provider.check_request(route, REQUEST) == []
     problems = provider.check_request(route, {"model": "owner/app", "page": True})
     assert [problem.loc for problem in problems] == [("request", "region"), ("request", "page")]
+    (problem,) = provider.check_request(route, {"region": "eu", "page": 1})
+    assert (problem.loc, problem.msg) == (("request", "model"), "required: a text")
     assert provider.check_request(route, route.sample) == []
 
 
@@ -330,6 +333,12 @@ def test_a_result_of_odd_json_is_joined() -> None:
             "callback.parameter: the callback URL is sent in field",
         ),
         ('parameter = "hook"\n', "", "callback.extra: is sent with the callback URL only; set field or parameter"),
+        ("x-page", "AUTHORIZATION", "AUTHORIZATION is not allowed; the account's key is added automatically"),
+        (
+            'auth = "Authorization: Key {key}"',
+            'auth = "X-Page: {key}"',
+            "headers.x-page: is the header of the account's",
+        ),
         ('parameter = "hook"', 'challenge = "c"', "callback.challenge: no request has the callback URL; set field or"),
         (
             "POST /{+model}",

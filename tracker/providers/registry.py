@@ -103,7 +103,7 @@ def _wrong_routes(provider: Provider) -> Iterable[str]:
             yield f"{where}: query is 'GET /path' (or POST) for a route with tasks, not {route.query!r}"
         if route.mode == "sync" and route.query is not None:
             yield f"{where}: a synchronous route has no query"
-        if route.callback_required and not route.callback_field:
+        if route.callback_required and not (route.callback_field or route.callback_parameter):
             yield f"{where}: callback_required needs a callback_field"
         if not route.asset or not route.source:
             yield f"{where}: asset and source say what it makes and where it is documented"

@@ -105,7 +105,7 @@ class Poller:
     ) -> None:
         self._store = store
         self._reconciler = reconciler
-        self._calls = StatusCalls(store, client)
+        self._calls = StatusCalls(store, client, payloads)
         self._registry = registry
         self._submitter = submitter
         self._clock = clock

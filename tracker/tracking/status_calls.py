@@ -5,9 +5,12 @@ Owns what a status call repeats of the create (see `Route.needs`): only such rou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from tracker.domain.ai_models import with_model
+from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.observation import Source
 from tracker.providers.route import Created
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from tracker.providers.route import Route
     from tracker.store.protocol import Store
     from tracker.upstream.client import UpstreamClient
+    from tracker.upstream.payloads import Payloads
+
+T = TypeVar("T")
 
 _MODEL = frozenset({"model"})
 
@@ -28,11 +34,13 @@ class StatusCalls:
     Args:
         store: has the request and the history of a task.
         client: sends the requests.
+        payloads: reads large replies beside the event loop.
     """
 
-    def __init__(self, store: Store, client: UpstreamClient) -> None:
+    def __init__(self, store: Store, client: UpstreamClient, payloads: Payloads) -> None:
         self._store = store
         self._client = client
+        self._payloads = payloads
 
     async def ask(self, task: Task, external_id: ExternalId, route: Route, provider: Provider) -> WireReply:
         """Send the status call of a task, and the one for its result where it succeeded and its route has one.
@@ -44,11 +52,16 @@ class StatusCalls:
         created = Created(task.model) if route.needs <= _MODEL else await self._find_created(task, route)
         request = provider.poll_request(route, external_id, created)
         reply = await self._client.fetch(task.account, request, provider=task.provider)
-        second = provider.result_request(route, external_id, created, reply)
+        second = await self._read(reply, partial(provider.result_request, route, external_id, created, reply))
         if second is None:
             return reply
         result = await self._client.fetch(task.account, second, provider=task.provider)
-        return provider.join_result(route, reply, result)
+        return await self._read(result, partial(provider.join_result, route, reply, result))
+
+    async def _read(self, reply: WireReply, work: Callable[[], T]) -> T:
+        """Read a reply; nearly all are small, and cost no more than the call."""
+        size = len(reply.body)
+        return work() if size <= LARGE_BYTES else await self._payloads.run(size, work)
 
     async def _find_created(self, task: Task, route: Route) -> Created:
         """The recorded request, and the last reply to a create in the history: the one that accepted the task."""

@@ -75,19 +75,26 @@ class Calls:
             path = tuple(dotted.split("."))
             if find_field(request, path) in (None, "", [], {}):
                 problems.append(FieldProblem(("request", *path), "required"))
-        missing = {problem.loc for problem in problems}
-        values = Values(self.expressions, model=_MODEL, request=request)
-        for name in self._names():
-            if "request" in parts_of([name], self.expressions) and "answer" not in parts_of([name], self.expressions):
-                loc = tuple(name.split(".")) if name.startswith("request.") else ("request",)
-                try:
-                    values.text_of(name)
-                except PayloadInvalid:
-                    if loc not in missing:
-                        problems.append(FieldProblem(loc, f"{{{name}}} of a path needs it: a text or a whole number"))
-                        missing.add(loc)
+        problems += self._missing(request, {problem.loc for problem in problems})
         if self.callback is not None and self.callback.field is not None:
             problems += optional_text_problem(request, *self.callback.field.split("."))
+        return problems
+
+    def _missing(self, request: Body, known: set[tuple[str | int, ...]]) -> list[FieldProblem]:
+        """The fields that the placeholders of paths lack, besides those already ``known`` as missing."""
+        problems = []
+        values = Values(self.expressions, model=_MODEL, request=request)
+        for name in self._names():
+            parts = parts_of([name], self.expressions)
+            is_field = name.startswith("request.")
+            loc: tuple[str | int, ...] = tuple(name.split(".")) if is_field else ("request",)
+            if "request" not in parts or "answer" in parts or loc in known or (known and not is_field):
+                continue
+            try:
+                values.text_of(name)
+            except PayloadInvalid:
+                lacks = "required: a text or a whole number, for the path"
+                problems.append(FieldProblem(loc, lacks if is_field else f"gives no {{{name}}} for the path"))
         return problems
 
     def create(self, route: Route, request: Body, callback_url: str | None) -> WireRequest:

@@ -112,6 +112,10 @@ def _check_route(route: RouteTable, table: ProviderTable) -> Iterable[Mistake]:
     for key, value in holders:
         yield from (((key, *path), message) for path, message in _list_unfilled(value, ids.without_plus()))
     yield from ((("headers", *path), message) for path, message in _list_unfilled(route.headers, _NOTHING))
+    key_header, colon, _ = table.auth.partition(":")
+    for name in route.headers:
+        if colon and name.lower() == key_header.lower():
+            yield ("headers", name), "is the header of the account's key, see auth; remove it here"
     yield from ((("asset",), message) for _, message in _list_unfilled(route.asset, _NOTHING))
     for index, field in enumerate(route.required):
         yield from ((("required", index), message) for _, message in _list_unfilled(field, _NOTHING))
