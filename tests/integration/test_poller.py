@@ -13,7 +13,7 @@ from tests.kits.upstream import IN_MAINTENANCE, RATE_LIMITED, SUNO, UpstreamWorl
 from tracker.domain.task import ExternalId, Status, TaskId
 from tracker.errors import NotAttempted
 from tracker.store.values import Lane
-from tracker.tracking.claims import TRICKLE, Claims
+from tracker.tracking.claims import BATCH, CHUNK, MAX_BATCH, TRICKLE, Claims
 from tracker.tracking.lane_limits import LaneSlots
 from tracker.tracking.poller import MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS, polls_within
 
@@ -216,6 +216,109 @@ async def test_a_lane_is_refilled_as_its_polls_end(tmp_path: Path) -> None:
         await world.gateway.wait_for_request("GET kling", 30)
         await world.settle()
         assert world.gateway.asked.count("GET kling") == 30
+
+
+async def test_free_slots_are_reused_without_a_wait(tmp_path: Path) -> None:
+    """Once as many polls have ended as are worth a claim, the next tasks are claimed, whatever the timer shows."""
+    async with UpstreamWorld(tmp_path) as world:
+        for n in range(MAX_BATCH + BATCH):
+            await world.register(external_id=f"up-{n}")
+        go_on = world.gateway.hold("GET kling")
+        await world.tick()
+        assert len(world.poller._polls) == MAX_BATCH
+        claims = world.poller._claims
+        refills = []
+        for _ in range(BATCH):
+            claims.slot_freed()
+            refills.append(claims._refill_task)
+        *early, refill = refills
+        assert early == [None] * (BATCH - 1)
+        assert refill is not None
+        await refill
+        assert len(world.poller._polls) == MAX_BATCH + BATCH
+        go_on.set()
+
+
+async def test_a_slow_upstream_gets_more_polls(tmp_path: Path) -> None:
+    """While the event loop is idle, more polls are begun although none ends."""
+    async with UpstreamWorld(tmp_path) as world:
+        for n in range(3 * MAX_BATCH):
+            await world.register(external_id=f"up-{n}")
+        go_on = world.gateway.hold("GET kling")
+        await world.tick()
+        await world.gateway.wait_for_request("GET kling", 2 * MAX_BATCH)
+        assert len(world.poller._polls) >= 2 * MAX_BATCH
+        go_on.set()
+
+
+async def test_a_busy_event_loop_gets_no_more_polls(tmp_path: Path) -> None:
+    """More would only delay callbacks; a lane without a poll still gets one at each sweep."""
+    async with UpstreamWorld(tmp_path) as world:
+        for n in range(MAX_BATCH + BATCH):
+            await world.register(external_id=f"up-{n}")
+        go_on = world.gateway.hold("GET kling")
+        await world.tick()
+        claims = world.poller._claims
+        claims._is_late, claims._freed = True, BATCH
+        assert list(claims._plan(is_sweep=False)) == []
+        claims._due_lanes.append(Lane("default", "suno"))
+        assert list(claims._plan(is_sweep=True)) == [(Lane("default", "suno"), 1)]
+        go_on.set()
+
+
+async def test_refills_serve_lanes_in_turn(tmp_path: Path) -> None:
+    """Few tasks of each of many lanes would cost a claim each: a refill serves some lanes, the next one the others."""
+    async with UpstreamWorld(tmp_path) as world:
+        routes = ("kling.omni-video", "suno.generate", "dashscope.video", "seedance.video")
+        for route in routes:
+            family = route.partition(".")[0]
+            world.gateway.answers.setdefault(family, suno())
+            world.gateway.hold(f"GET {family}")
+            for n in range(3 * CHUNK):
+                await world.register(route, f"{family}-{n}")
+        await world.tick()
+        claims = world.poller._claims
+        turns = []
+        for _ in range(2):
+            claims._freed, claims._may_grow = 2 * CHUNK, False
+            turns.append(list(claims._plan(is_sweep=False)))
+            claims._freed = 2 * CHUNK
+            await claims._refill()
+        assert [[wanted for _, wanted in turn] for turn in turns] == [[CHUNK, CHUNK], [CHUNK, CHUNK]]
+        assert {lane.provider for turn in turns for lane, _ in turn} == set(world.gateway.answers)
+
+
+async def test_a_used_up_rate_causes_no_claims(tmp_path: Path) -> None:
+    """Refills neither claim nor look for lanes before the rate allows more."""
+    async with UpstreamWorld(tmp_path, rate=5.0) as world:
+        for n in range(40):
+            await world.register(external_id=f"up-{n}")
+        await world.tick()
+        await world.gateway.wait_for_request("GET kling")
+        claims, calls = world.poller._claims, world.store.calls
+        before = calls["claim_due"], calls["list_lanes"]
+        for _ in range(10):
+            claims.slot_freed()
+            await claims._refill()
+        assert (calls["claim_due"], calls["list_lanes"]) == before == (1, 1)
+        world.limits.pause("default", world.clock.monotonic() + 60.0)  # ends the waits for a slot
+
+
+async def test_an_open_circuit_causes_no_claims_between_sweeps(tmp_path: Path) -> None:
+    """Only sweeps claim, a few tasks each."""
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = IN_MAINTENANCE
+        for n in range(100):
+            await world.register(external_id=f"up-{n}")
+        await world.sweep()
+        claims, calls = world.poller._claims, world.store.calls
+        before = calls["claim_due"]
+        for _ in range(10):
+            claims.slot_freed()
+            await claims._refill()
+        assert calls["claim_due"] == before
+        await world.sweep()
+        assert calls["claim_due"] == before + 1
 
 
 async def test_a_busy_lane_does_not_starve_others(tmp_path: Path) -> None:

@@ -96,11 +96,18 @@ class UpstreamWorld(World):
         directory: where the database goes.
         base_url: of another gateway than the one of this world.
         max_polls: of the poller.
+        rate: requests per second of the account.
         policy: changes of the poll policy, for every provider.
     """
 
     def __init__(
-        self, directory: Path, base_url: str | None = None, *, max_polls: int = MAX_POLLS, **policy: float
+        self,
+        directory: Path,
+        base_url: str | None = None,
+        *,
+        max_polls: int = MAX_POLLS,
+        rate: float = NO_LIMIT,
+        **policy: float,
     ) -> None:
         numbers = {"first_delay_s": 1.0, "min_interval_s": 1.0, "max_interval_s": 2.0, **policy}
         super().__init__(directory / "tracker.db", policy=PollPolicy(**numbers), intervals={})
@@ -109,14 +116,16 @@ class UpstreamWorld(World):
         self.breakers = Breakers(self.clock)
         self._base_url = base_url
         self._max_polls = max_polls
+        self._rate = rate
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
         url = await self._stack.enter_async_context(serving(self.gateway.answer))
-        accounts = {"default": Account("default", self._base_url or url, lambda: self.keys.get("default"), NO_LIMIT)}
+        accounts = {"default": Account("default", self._base_url or url, lambda: self.keys.get("default"), self._rate)}
         await super().__aenter__()
         store, clock, reconciler, breakers = self.store, self.clock, self.reconciler, self.breakers
-        limits, registry, redactor = RateLimits({"default": NO_LIMIT}, clock), Registry(), Redactor()
+        self.limits = limits = RateLimits({"default": self._rate}, clock)
+        registry, redactor = Registry(), Redactor()
         self._client = client = UpstreamClient(accounts, clock, limits, breakers)
         payloads = Payloads(redactor)
         intake = Intake(

@@ -29,14 +29,16 @@ log = get_logger(__name__)
 AHEAD_S = 0.5
 """Tasks are claimed for so many seconds of their account's rate. For longer, its creates would wait behind them."""
 BATCH = 32
-"""A refill claims at least so many tasks, unless the lane may have fewer: each claim is a commit."""
+"""A refill waits for so many free slots, or half of all, unless it waits for `REFILL_S`: each claim is a commit."""
+CHUNK = 16
+"""A refill claims so many tasks of a lane before it turns to the next one: each lane is a query."""
 MAX_BATCH = 64
-"""A refill starts at most so many polls, or one of each lane: callbacks that arrive meanwhile wait for them."""
-LATE_S = 0.01
-"""When a refill starts so late, the event loop is busy: more polls would only delay callbacks, and `BATCH` polls of a
-lane are enough. A slow upstream takes more of them and leaves the loop idle."""
+"""A sweep starts at most so many polls, or one of each lane. While the event loop is busy so many may be under way:
+more would not be faster, and callbacks that arrive wait for them."""
+LATE_S = 0.005
+"""When a timer is so late, the event loop is busy. A slow upstream takes more polls and leaves it idle."""
 REFILL_S = 0.02
-"""From the end of a poll to the refill that reuses its slot, and the slots of all polls that end meanwhile."""
+"""From the end of a poll to the refill that reuses its slot, if few others end meanwhile."""
 TRICKLE = 24
 """A sweep claims so many tasks of a blocked lane: a missing key or an open circuit must not cause thousands of writes a
 second."""
@@ -73,7 +75,11 @@ class Claims:
         """Lanes that had more due tasks at the last claim, the one that waits longest first."""
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
+        self._freed = 0
+        """Slots that became free since the last claim."""
         self._is_late = False
+        self._may_grow = False
+        """Whether the next refill may start more polls than have ended."""
         self._refill_task: asyncio.Task[None] | None = None
         self._halted = False
 
@@ -90,8 +96,12 @@ class Claims:
 
     def slot_freed(self) -> None:
         """A poll has ended: its slot is reused soon."""
-        if self._due_lanes:
-            self._wake(REFILL_S)
+        self._freed += 1
+        if self._due_lanes and not self._halted:
+            if self._is_worth_a_claim():
+                self._begin_refill()
+            elif self._freed == 1:
+                self._wake(REFILL_S)
 
     def halt(self) -> None:
         """Claim nothing more."""
@@ -110,25 +120,33 @@ class Claims:
         loop = asyncio.get_running_loop()
         if self._halted:
             return
-        if self._timer is not None and not self._timer.cancelled():
+        if self._timer is not None:
             if self._timer.when() <= loop.time() + in_s:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(in_s, self._begin_refill)
+        self._timer = loop.call_later(in_s, self._end_wait)
+
+    def _end_wait(self) -> None:
+        assert self._timer is not None  # noqa: S101 - it calls this
+        self._is_late = asyncio.get_running_loop().time() - self._timer.when() > LATE_S
+        self._may_grow = not self._is_late
+        self._timer = None
+        self._begin_refill()
+
+    def _is_worth_a_claim(self) -> bool:
+        return self._freed >= max(1, min(BATCH, len(self._polls)))
 
     def _begin_refill(self) -> None:
-        if self._timer is not None:
-            self._is_late = asyncio.get_running_loop().time() - self._timer.when() > LATE_S
-        self._timer = None
-        if self._turn.locked():
-            self._wake(REFILL_S)
-        else:
+        """Refill, unless a claim is under way."""
+        if not self._turn.locked() and (self._refill_task is None or self._refill_task.done()):
             self._refill_task = asyncio.create_task(self._refill())
 
     async def _refill(self) -> None:
         try:
             async with self._turn:
                 await self._fill(is_sweep=False)
+                while self._due_lanes and not self._halted and self._is_worth_a_claim():
+                    await self._fill(is_sweep=False)  # slots became free during the claim
         except StoreError as error:
             log.warning("refill.failed", error=str(error))
         except Exception:
@@ -136,7 +154,7 @@ class Claims:
             log.exception("refill.failed")
 
     async def _fill(self, *, is_sweep: bool) -> None:
-        """Claim for all due lanes at once: their claims share a commit."""
+        """Claim for the due lanes whose turn it is: their claims share a commit."""
         if self._is_halted():
             return
         plan = list(self._plan(is_sweep=is_sweep))
@@ -151,8 +169,9 @@ class Claims:
                 continue
             for one in found:
                 self._begin(one)
-            if len(found) < wanted:
-                self._due_lanes.remove(lane)
+            self._due_lanes.remove(lane)
+            if len(found) >= wanted:
+                self._due_lanes.append(lane)  # the next turn is another lane's
         if failure is not None:
             raise failure
         if self._due_lanes:
@@ -162,7 +181,15 @@ class Claims:
         return self._halted  # a call, since it may change during an await
 
     def _plan(self, *, is_sweep: bool) -> Iterator[tuple[Lane, int]]:
-        """How many tasks to claim for which lane: an equal share of the slots and of the account's rate."""
+        """How many tasks to claim for which lane: an equal share of the slots and of the account's rate.
+
+        A sweep claims a little for each lane, a refill more for some of them in turn: as many as have ended.
+        """
+        room = MAX_BATCH if is_sweep else self._freed + (BATCH if self._may_grow else 0)
+        if self._is_late:
+            room = min(room, MAX_BATCH - len(self._polls))
+        self._freed, self._may_grow = 0, False
+        most = max(1 if is_sweep else CHUNK, -(-room // max(1, len(self._due_lanes))))
         lanes_left = Counter(lane.account for lane in self._due_lanes)
         slots: dict[str, int] = {}
         planned = 0
@@ -173,13 +200,12 @@ class Claims:
             wanted = min(
                 self._polls.free(lane, self._due_lanes, planned),
                 -(-left // lanes_left[account]),
-                max(1, MAX_BATCH // len(self._due_lanes)),
+                most,
+                max(room - planned, 0 if taken or not is_sweep else 1),
             )
             lanes_left[account] -= 1
             if is_blocked:
                 wanted = min(wanted, TRICKLE) if is_sweep else 0
-            if self._is_late:
-                wanted = min(wanted, BATCH - taken)
             least = min(BATCH, (taken + wanted) // 4, int(self._limits.rate_of(account) * AHEAD_S / 2))
             if wanted >= (1 if is_sweep or not taken else max(1, least)):
                 slots[account] -= wanted
