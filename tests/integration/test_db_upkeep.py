@@ -157,6 +157,18 @@ def test_an_unreadable_task_is_reported_beside_others(path: Path) -> None:
     assert found.tasks > 0
 
 
+def test_an_unreadable_event_is_reported_beside_others(path: Path) -> None:
+    """Its task is not judged without it; the others of the same page are."""
+    in_file(path, fill(path))
+    task_id = make_task_name(1)
+    before = audit(path).judged
+    break_one = "UPDATE events SET reading = '{\"status\": 7}' WHERE seq = (SELECT min(seq) FROM events"
+    edit(path, f"DROP TRIGGER events_are_append_only; {break_one} WHERE task_id = '{task_id}')")
+    found = audit(path)
+    assert [line.partition(" cannot")[0] for line in found.damage] == [f"event 1 of task {task_id}"]
+    assert (found.judged, found.differences) == (before - 1, [])
+
+
 def test_findings_are_counted_and_the_first_are_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much is wrong, memory and output are bounded."""
     in_file(path, fill(path))

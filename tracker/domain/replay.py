@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from tracker.domain.transitions import decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+
 
 _REPEATED = "dup:"
 """Begins the key of an event that records a repetition."""

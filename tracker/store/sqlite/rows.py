@@ -97,7 +97,6 @@ _TaskRow: Any = tuple[tuple(_HINTS[name] for name in Task.__struct_fields__)]  #
 _task_row = msgspec.json.Decoder(_TaskRow, strict=False)
 _task_rows = msgspec.json.Decoder(list[_TaskRow], strict=False)
 _task = msgspec.json.Decoder(Task)
-_reading = msgspec.json.Decoder(Reading)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -127,11 +126,6 @@ def stored_text(record: Reading | Task) -> str:
     if outputs is not record.outputs:
         record = replace(record, outputs=outputs)
     return _encode(record).decode()
-
-
-def reading_from(text: str) -> Reading:
-    """A reading from the JSON text of its event."""
-    return _reading.decode(text)
 
 
 def task_from(text: str) -> Task:
