@@ -56,8 +56,12 @@ def tree() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """For processes that run the measured tracker: its tree comes first. They must not start in another tree."""
-    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(tree())}
+    """For processes that run the measured tracker: its tree comes first. They must not start in another tree.
+
+    They write byte code, as an installation has it: compiling would be most of what a command takes.
+    """
+    mine = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**mine, **ENVIRONMENT, "PYTHONPATH": str(tree())}
 
 
 @dataclass(frozen=True, slots=True)
