@@ -7,7 +7,8 @@ gathers. A function that fails does not affect the others, and an error of COMMI
 
 The event loop and the writer's thread share one interpreter lock. While both want it they pass it to and fro at every
 statement, which costs more than the statements (measured: 156 us of CPU per callback against 136 us). So a batch is
-passed on when the loop adds nothing more to it, and one at a time.
+passed on when the loop adds nothing more to it, and one at a time. A single change after a single one is passed on at
+once: its sender waits, and nothing shows that others will come.
 
 A function must be repeatable: it may change only the database. A caller that is canceled does not cancel its function.
 """
@@ -65,6 +66,7 @@ class Writer:
         self._gathered: list[Item] = []
         self._gathering_since: float | None = None
         self._is_under_way = False
+        self._last_size = 1
         self._waiting = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -128,11 +130,14 @@ class Writer:
         if self._waiting > MAX_WAITING:
             raise StoreUnavailable(f"the write queue is full ({self._waiting} pending): the disk is too slow")
         future: asyncio.Future[Any] = self._loop.create_future()
-        if not self._waiting:
-            self.progress_at = time.monotonic()
+        is_idle = not self._waiting
         self._waiting += 1
         self._gathered.append(Item(future, work, group, argument))
-        if self._gathering_since is None and not self._is_under_way:
+        if is_idle:
+            self.progress_at = time.monotonic()
+        if is_idle and self._last_size == 1:
+            self._pass_on()
+        elif self._gathering_since is None and not self._is_under_way:
             self._gather(self._loop)
         return future
 
@@ -155,6 +160,7 @@ class Writer:
     def _pass_on(self) -> None:
         if self._gathered:
             self._is_under_way = True
+            self._last_size = min(len(self._gathered), MAX_BATCH)
             self._queue.put(self._gathered[:MAX_BATCH])
             del self._gathered[:MAX_BATCH]
 
