@@ -51,6 +51,26 @@ async def test_group_commit(tmp_path: Path) -> None:
             assert len(await world.store.list_events(task.id)) == 20
 
 
+async def test_different_changes_of_a_status_are_one_statement(tmp_path: Path) -> None:
+    """Tasks that begin, with and without outputs and progress, and tasks that end are updated together."""
+    async with World(tmp_path / "t.db") as world:
+        for n in range(1, 31):
+            await world.follow(n)
+        statements = await world.store.trace()
+        async with world.store.halted_writer():
+            answers = await start_calls(
+                *(world.call(n, Status.RUNNING) for n in range(1, 11)),
+                *(world.call(n, Status.RUNNING, progress=n, stage=Stage.FIRST) for n in range(11, 21)),
+                *(world.call(n, Status.SUCCEEDED, payload='{"ok": true}') for n in range(21, 31)),
+            )
+            statements.clear()
+        assert [type(answer) for answer in await answers] == [Applied] * 30
+        updates = {sql for sql in statements if sql.startswith("UPDATE tasks")}  # traced again for each trigger
+        assert len(updates) <= 2  # of 24 tasks and of 6
+        statuses = [(await world.get(n)).task.status for n in (1, 20, 30)]
+        assert statuses == ["RUNNING", "RUNNING", "SUCCEEDED"]
+
+
 async def test_a_failing_change_does_not_affect_the_others(tmp_path: Path) -> None:
     """In one batch an unknown task, a bug and a broken rule fail alone; everything else is committed."""
 

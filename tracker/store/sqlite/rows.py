@@ -154,6 +154,16 @@ def _store_of(name: str) -> Callable[[Any], Any] | None:
 
 
 _POSITIONS = range(len(Task.__struct_fields__))
+_STATUS = Task.__struct_fields__.index("status")
+_WITH_STATUS = tuple(
+    Task.__struct_fields__.index(name)
+    for name in (
+        "stage", "progress", "outputs", "started_at", "finished_at", "due_at", "progress_at", "polls", "callbacks",
+        "poll_step", "result_seq",
+    )
+)  # fmt: skip
+"""What most changes of a status change too. They are written with each of them, so that a batch needs one statement and
+not one for each set of columns: between statements the interpreter's lock goes to the event loop and back."""
 
 
 def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
@@ -192,6 +202,8 @@ class _Update(NamedTuple):
 
 @cache
 def _update_of(positions: tuple[int, ...]) -> _Update:
+    if _STATUS in positions:
+        positions = tuple(sorted({*positions, *_WITH_STATUS}))
     names = [Task.__struct_fields__[n] for n in positions]
     has_error, has_message = "error" in names, not {"status", "submit_state"}.isdisjoint(names)
     columns = [name for name in names if name != "error"]
@@ -291,9 +303,10 @@ def placeholders(values: Sequence[object]) -> str:
 
 
 def batches(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Rows in batches of a power of two, at most 64: few statements, and few different ones to prepare."""
+    """Rows in batches of at most 64, below 8 or a multiple of it: few statements, and few different ones to prepare."""
     start = 0
     while start < len(rows):
-        size = min(1 << ((len(rows) - start).bit_length() - 1), MAX_ROWS)
+        left = min(len(rows) - start, MAX_ROWS)
+        size = left - left % 8 if left > 8 else left  # noqa: PLR2004
         yield rows[start : start + size]
         start += size

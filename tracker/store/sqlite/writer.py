@@ -7,8 +7,8 @@ gathers. A function that fails does not affect the others, and an error of COMMI
 
 The event loop and the writer's thread share one interpreter lock. While both want it they pass it to and fro at every
 statement, which costs more than the statements (measured: 156 us of CPU per callback against 136 us). So a batch is
-passed on when the loop adds nothing more to it, and one at a time. A single change after a single one is passed on at
-once: its sender waits, and nothing shows that others will come.
+passed on when the loop adds nothing more to it, and one at a time. After a batch of a single change the loop gets one
+round to add more, later four: a lone sender waits for nobody.
 
 A function must be repeatable: it may change only the database. A caller that is canceled does not cancel its function.
 """
@@ -67,6 +67,7 @@ class Writer:
         self._gathering_since: float | None = None
         self._is_under_way = False
         self._last_size = 1
+        self._enough_quiet = 1
         self._waiting = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,27 +131,25 @@ class Writer:
         if self._waiting > MAX_WAITING:
             raise StoreUnavailable(f"the write queue is full ({self._waiting} pending): the disk is too slow")
         future: asyncio.Future[Any] = self._loop.create_future()
-        is_idle = not self._waiting
+        if not self._waiting:
+            self.progress_at = time.monotonic()
         self._waiting += 1
         self._gathered.append(Item(future, work, group, argument))
-        if is_idle:
-            self.progress_at = time.monotonic()
-        if is_idle and self._last_size == 1:
-            self._pass_on()
-        elif self._gathering_since is None and not self._is_under_way:
+        if self._gathering_since is None and not self._is_under_way:
             self._gather(self._loop)
         return future
 
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
         self._gathering_since = loop.time()
-        loop.call_soon(self._watch_growth, loop, 0, 0)
+        self._enough_quiet = QUIET_ROUNDS if self._last_size > 1 else 1
+        loop.call_soon(self._watch_growth, loop, len(self._gathered), 0)
 
     def _watch_growth(self, loop: asyncio.AbstractEventLoop, known: int, quiet: int) -> None:
         """Once each round of the event loop: pass the batch on unless it still grows."""
         gathered = len(self._gathered)
         quiet = quiet + 1 if gathered == known else 0
         assert self._gathering_since is not None  # noqa: S101 - it was set when this began
-        enough = quiet >= QUIET_ROUNDS or gathered >= MAX_BATCH
+        enough = quiet >= self._enough_quiet or gathered >= MAX_BATCH
         if enough or loop.time() - self._gathering_since > GATHER_S:
             self._gathering_since = None
             self._pass_on()
