@@ -159,7 +159,7 @@ _WITH_STATUS = tuple(
     Task.__struct_fields__.index(name)
     for name in (
         "stage", "progress", "outputs", "started_at", "finished_at", "due_at", "progress_at", "polls", "callbacks",
-        "poll_step", "result_seq",
+        "poll_step", "ended_by", "result_seq",
     )
 )  # fmt: skip
 """What most changes of a status change too. They are written with each of them, so that a batch needs one statement and
