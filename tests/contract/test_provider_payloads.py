@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.kits.clock import RECORDED_AT
-from tests.kits.payloads import PAYLOADS, STAND_INS, Payload, list_payloads, make_task, routes_of
+from tests.kits.payloads import DECLARED, PAYLOADS, STAND_INS, Payload, list_payloads, make_task, routes_of
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.schedule import PollPolicy, PollTiming
@@ -135,7 +135,7 @@ def test_unreadable_callbacks_are_refused(case: str) -> None:
 
 def test_every_family_of_payloads_is_read() -> None:
     """A new directory of payloads names the route that reads it."""
-    assert {path.name for path in PAYLOADS.iterdir() if path.is_dir()} == {*STAND_INS, GATEWAY, "declared"}
+    assert {path.name for path in PAYLOADS.iterdir() if path.is_dir()} == {*STAND_INS, GATEWAY, DECLARED.name}
     assert all(REGISTRY.find_route(name) is not None for name in STAND_INS.values())
 
 

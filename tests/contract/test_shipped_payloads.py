@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from tests.kits.clock import RECORDED_AT
-from tests.kits.payloads import PAYLOADS, make_task
+from tests.kits.payloads import DECLARED, make_task
 from tracker.daemon.provider_files import list_shipped
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission
@@ -31,7 +31,6 @@ from tracker.providers.route import Created, Route
 REGISTRY = Registry(
     load_declared({f"{n}.toml": file.read_text(encoding="utf-8") for n, file in list_shipped().items()})
 )
-DECLARED = PAYLOADS / "declared"
 CASES = sorted(DECLARED.glob("*/*.json"))
 SOURCES = {"create_response": Source.SUBMIT, "callback": Source.CALLBACK}
 KINDS = {"create_response", "query_response", "callback"}

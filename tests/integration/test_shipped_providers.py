@@ -15,7 +15,7 @@ from tests.kits.sandbox import SHORT_S
 from tracker.daemon.provider_files import list_shipped, read_registry
 from tracker.providers.provider import Provider
 from tracker.providers.route import SAMPLE_PROMPT
-from tracker.sandbox import Sandbox, load_providers
+from tracker.sandbox import Chaos, Sandbox, load_providers
 
 SHIPPED = list_shipped()
 FAULTS = ("policy", "error", "canceled")
@@ -66,7 +66,7 @@ async def test_tasks_of_a_shipped_provider_end(tmp_path: Path, name: str, channe
         assert all(route.callback_field is None and route.callback_parameter is None for route in provider.routes)
         return
     (played,) = load_providers(tmp_path / "providers.d")
-    async with Sandbox(duration_s=SHORT_S, providers=[played]) as sandbox:
+    async with Sandbox(duration_s=SHORT_S, chaos=Chaos(retry_after_s=0), providers=[played]) as sandbox:
         setting = Setting(
             poll=NEVER_POLLS if is_called_back else POLLS_AT_ONCE,
             is_called_back=is_called_back,

@@ -24,6 +24,9 @@ from tracker.providers.route import Route
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 
+DECLARED = PAYLOADS / "declared"
+"""Payloads of the shipped provider files, one directory each; see ``tests/contract/test_shipped_payloads.py``."""
+
 FAMILIES = {path.parent.name: tomllib.loads(path.read_text()) for path in sorted(PAYLOADS.glob("*/family.toml"))}
 """By directory: ``route`` reads the payloads that name no route of their own (callbacks go to the tracker);
 ``fault_reasons`` are the reasons that the sandbox's faults end with where they are not the usual ones."""
