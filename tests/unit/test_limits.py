@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count, cycle
@@ -104,11 +105,22 @@ async def test_spaces_requests_at_the_rate() -> None:
 
 
 async def test_sends_a_small_burst_at_once() -> None:
-    """A twentieth of a second's requests may be sent at once; later ones follow the rate."""
+    """A twentieth of a second's requests may be sent at once; later ones follow the rate, two at a time."""
     pace = PacedLimits(a=100.0)
-    for _ in range(7):
+    for _ in range(9):
         await pace.limits.acquire("a", 10.0)
-    assert pace.waited == [0.01, 0.01]
+    assert pace.waited == [0.02, 0.02]
+
+
+async def test_waiting_requests_are_sent_in_groups() -> None:
+    """At a thousand a second, one wake-up serves twenty of them; none is lost to the longer wait."""
+    time = VirtualTime(1000.0, cycle([0.0]))
+    time.ask(500)
+    await time.pass_by(0.41)
+    groups = Counter(time.sent)
+    assert set(list(groups.values())[1:]) == {20}
+    assert len(time.sent) == 450, "those of the time that passed, and the burst of an idle account"
+    time.stop()
 
 
 @given(
