@@ -236,3 +236,61 @@ def test_a_file_that_cannot_be_played_is_named(tmp_path: Path, old: str, new: st
     with pytest.raises(ValueError, match=complaint) as raised:
         load_providers(tmp_path)
     assert str(raised.value).startswith(str(tmp_path / "lumen.toml"))
+
+
+SHARDS = """
+name = "shards"
+source = "https://docs.example.com/"
+auth = "Authorization: Key {key}"
+
+[routes.film]
+create = "POST /films/{+request.app}"
+query = "GET /jobs/{answer.shard.key}"
+
+[result]
+query = "GET /results/{answer.ref}"
+failed_http = [422]
+
+[task]
+id = "id"
+status = "state"
+error_code = "error.code || result.code"
+ok_codes = ["0"]
+
+[statuses]
+going = "RUNNING"
+done = "SUCCEEDED"
+
+[reasons]
+77 = "quota_exhausted"
+
+[[outputs]]
+url = "result.url"
+kind = "video"
+"""
+
+
+@pytest.mark.parametrize("fault", [None, "error"])
+async def test_answers_have_the_fields_that_later_calls_name(tmp_path: Path, fault: str | None) -> None:
+    """The status call has a field of the create's answer, the second call one of the status; a failure is found there."""
+    (tmp_path / "shards.toml").write_text(SHARDS, encoding="utf-8")
+    headers = {"Authorization": f"Key {DEFAULT_KEY}"}
+    async with running(providers=load_providers(tmp_path)) as client:
+        script = "duration=0" + (f"; fail={fault}" if fault else "")
+        body = {"app": "a/b", "prompt": f"[sandbox: {script}]"}
+        assert (await client.post("/shards/films/a/b", body)).status == 401, "the key is in another header"
+        refused = await client.post("/shards/films/a/b", {"prompt": "[sandbox: create=quota]"}, headers=headers)
+        assert (refused.status, refused.body["error"]["code"]) == (200, "77"), "ok_codes: errors come with HTTP 200"
+        created = (await client.post("/shards/films/a/b", body, headers=headers)).body
+        state = (await client.get(f"/shards/jobs/{created['shard']['key']}", headers=headers)).body
+        assert (state["state"], "result" in state) == ("done", False)
+        result = await client.get(f"/shards/results/{state['ref']}", headers=headers)
+        assert (result.status, "url" in result.body) == ((200, True) if fault is None else (422, False))
+        assert (await client.get("/shards/results/nothing", headers=headers)).status == 404
+
+
+def test_a_call_without_an_id_cannot_be_played(tmp_path: Path) -> None:
+    """The sandbox would not know which job is meant."""
+    (tmp_path / "shards.toml").write_text(SHARDS.replace("{answer.ref}", "{request.app}"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"result.query: the sandbox needs \{task_id\} or \{answer.FIELD\} there"):
+        load_providers(tmp_path)

@@ -179,10 +179,11 @@ class DataJobRoute(_FromTable, PaidRoute):
 
     def task_id_of(self, call: Call) -> str:
         """Return the id that a query asks for: in its path, its parameters or its body."""
-        if "task_id" in call.params:
-            return call.params["task_id"]
+        name = self.table.get("id_name", "task_id")
+        if name_in_path(name) in call.params:
+            return call.params[name_in_path(name)]
         asked = {**self.table.get("query_parameters", {}), **(self.table.get("query_body") or {})}
-        return find_placeholder(asked, {**call.query, **call.body}, "task_id")
+        return find_placeholder(asked, {**call.query, **call.body}, name)
 
     def unknown(self, call: Call) -> Answer:
         """Return ``refusals.unknown``; ``refusals.unnamed`` where the id is missing."""
@@ -308,6 +309,11 @@ def write_path(call: str) -> str:
     """Return the path of a call as aiohttp requires it: ``{+name}`` may hold slashes, dots in names become ``_``."""
 
     def put(found: re.Match[str]) -> str:
-        return f"{{{re.sub(r'[^0-9A-Za-z]', '_', found[2])}{':.+' if found[1] else ''}}}"
+        return f"{{{name_in_path(found[2])}{':.+' if found[1] else ''}}}"
 
     return re.sub(r"\{(\+?)([\w.-]+)\}", put, call.partition(" ")[2].partition("?")[0])
+
+
+def name_in_path(name: str) -> str:
+    """Return the name of a placeholder as aiohttp knows it."""
+    return re.sub(r"[^0-9A-Za-z]", "_", name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -104,6 +104,7 @@ def _read_routes(declared: Json, prefix: str) -> Iterator[Route]:
             "query_body": route.get("query_body"),
             "checks": [{"field": field, "is": "present"} for field in route.get("required", [])],
             "id": "models/sandbox/operations/${hex24.id}" if "{+task_id}" in route["query"] else "${hex24.id}",
+            "id_name": _find_id_name(f"routes.{name}", _list_names(route)),
         }
         full_name = f"{declared['name']}.{name}"
         yield build_job_route(full_name, {**statuses, **calls})
@@ -114,16 +115,42 @@ def _read_routes(declared: Json, prefix: str) -> Iterator[Route]:
 
 def _read_result(second: Json, jobs: Mapping[str, DataJobRoute], prefix: str) -> ResultRoute:
     parameters = second.get("query_parameters", {})
-    names = [*_PLACEHOLDER.findall(second["query"]), *(n for v in parameters.values() for n in _PLACEHOLDER.findall(v))]
     failed_http = second.get("failed_http", [])
     return ResultRoute(
         method="GET",
         path=write_path(_put_prefix(second["query"], prefix)),
         jobs=jobs,
         parameters=parameters,
-        key="task_id" if "task_id" in names else next(n for n in names if n.startswith("answer.")),
+        key=_find_id_name("result", _list_names(second)),
         failed_http=failed_http[0] if failed_http else None,
     )
+
+
+def _list_names(call: Json) -> list[str]:
+    """Return the names of the placeholders in the query of a route or of the second call."""
+    found = [call.get("query", ""), call.get("query_parameters", {}), call.get("query_body") or {}]
+    texts: list[str] = []
+    for value in found:  # grows during the loop
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, dict | list):
+            found += value.values() if isinstance(value, dict) else value
+    return [name for text in texts for name in _PLACEHOLDER.findall(text)]
+
+
+def _find_id_name(where: str, names: Sequence[str]) -> str:
+    """Return the placeholder that names the job: its id, or a field of the answer before, where the sandbox puts it.
+
+    Raises:
+        ValueError: There is none.
+    """
+    for name in names:
+        if name == "task_id":
+            return name
+    for name in names:
+        if name.startswith("answer."):
+            return name
+    raise ValueError(f"{where}.query: the sandbox needs {{task_id}} or {{answer.FIELD}} there")
 
 
 def _split(table: Table) -> tuple[Table, Table]:
@@ -160,9 +187,10 @@ def _read_common(declared: Json) -> Table:
     task, reasons, auth = declared["task"], declared.get("reasons", {}), declared.get("auth", "bearer")
     errors = [(task[key], f"${value}") for key, value in _ERRORS.items() if key in task]
     outputs = dict(_list_outputs(declared["outputs"]))
-    asked = [(name.removeprefix("answer."), "$id") for name in _answer_fields(declared.get(_RESULT, {}))]
+    asked = _wants_of_answers([declared.get(_RESULT, {})])
+    always = _wants_of_answers(declared["routes"].values())
     shown = [(output["path"], output["value"]) for output in outputs.values()]
-    progress = [(task["progress"], "$progress")] if "progress" in task else []
+    progress = [*always, (task["progress"], "$progress")] if "progress" in task else always
     sample = {"id": "sample", "progress": 7, "code": "c", "message": "m", "text": "t", "file": lambda label: label}
     find = partial(_find_answer, task, sample)
     statuses: dict[str, str] = {"strange": "sandbox_strange"}
@@ -171,13 +199,14 @@ def _read_common(declared: Json) -> Table:
         candidates = [
             candidate for meaning in meanings for candidate, means in declared["statuses"].items() if means == meaning
         ]
-        more = {"failed": errors, "succeeded": [*progress, *asked]}.get(stage, progress)
+        more = {"failed": [*errors, *always], "succeeded": [*progress, *asked]}.get(stage, progress)
         if stage == "failed" and not candidates:  # the second call reports failures
             candidates = [statuses["succeeded"]]
             more = [*more, *asked]
         statuses[stage], answers[stage] = find(candidates or ["sandbox_running"], more)
     _, finished = find([statuses["succeeded"]], [*shown, *progress, *asked])
     callback_wants = {"failed": errors, "succeeded": progress, "shown": [*shown, *progress]}
+    in_body = "ok_codes" in task  # errors come with HTTP 200 and a code
     canceled = [w for w, means in declared["statuses"].items() if means == "FAILED" and "cancel" in w.casefold()]
     shape = find_document(errors, sample) or {"error": {"code": "$code", "message": "$message"}}
     return {
@@ -190,7 +219,11 @@ def _read_common(declared: Json) -> Table:
         "outputs": {label: output for label, output in outputs.items() if "media" in output},
         "error": shape,
         "refusals": {
-            name: {"http": http, "code": _find_code(reasons, reason), "message": message}
+            name: {
+                "http": 200 if in_body and reason in reasons.values() else http,
+                "code": _find_code(reasons, reason),
+                "message": message,
+            }
             for name, (http, reason, message) in _REFUSALS.items()
         },
         "faults": {
@@ -212,10 +245,10 @@ def _with_known(declared: Json) -> Json | None:
     return callback and {**callback, "known": {**callback.get("statuses", {}), **declared["statuses"]}}
 
 
-def _answer_fields(second: Json) -> list[str]:
-    """Return the fields of a status answer that the second call asks with; the sandbox puts the job's id there."""
-    texts = [second.get("query", ""), *second.get("query_parameters", {}).values()]
-    return [name for text in texts for name in _PLACEHOLDER.findall(text) if name.startswith("answer.")]
+def _wants_of_answers(calls: Iterable[Json]) -> list[Want]:
+    """Return what answers need for calls that name a field of them: the job's id is there."""
+    names = [name.removeprefix("answer.") for call in calls for name in _list_names(call) if name.startswith("answer.")]
+    return [(name, "$id") for name in dict.fromkeys(names)]
 
 
 _ERRORS = {"error_code": "code", "error_message": "message"}

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tracker.sandbox.interpreter import DataJobRoute, find_placeholder
+from tracker.sandbox.interpreter import DataJobRoute, find_placeholder, name_in_path
 from tracker.sandbox.jobs import FAILED, SUCCEEDED, snapshot_at
 from tracker.sandbox.routes import Context, ReadRoute
 from tracker.sandbox.wire import Answer, Call
@@ -37,7 +37,7 @@ class ResultRoute(ReadRoute):
 
     def read(self, call: Call, context: Context) -> Answer:
         """Answer with the result of a job that has ended."""
-        named = call.params.get(self.key.replace(".", "_"))
+        named = call.params.get(name_in_path(self.key))
         job = context.jobs.find(named or find_placeholder(self.parameters, call.query, self.key))
         route = None if job is None else self.jobs.get(job.route)
         if job is None or route is None:

@@ -10,6 +10,7 @@ What a request must be::
     create = "POST /path/{model}"         # {+model} may hold slashes
     query = "GET /path/{task_id}"         # left out: the create is answered with the result
     query_parameters, query_body          # where {task_id} is, if not in the path
+    id_name = "answer.id"                 # the placeholder that names the job, instead of task_id
     auth = ["authorization"]              # headers of which one carries the key; authorization is Bearer
     takes_forms = true                    # a multipart form is as good as JSON
     prompt = "input.prompt"               # where the prompt is: a text, or a list of messages
