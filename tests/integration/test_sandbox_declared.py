@@ -272,7 +272,7 @@ kind = "video"
 
 @pytest.mark.parametrize("fault", [None, "error"])
 async def test_answers_have_the_fields_that_later_calls_name(tmp_path: Path, fault: str | None) -> None:
-    """The status call has a field of the create's answer, the second call one of the status; a failure is found there."""
+    """The status call has a field of the create's answer, the second call one of the status."""
     (tmp_path / "shards.toml").write_text(SHARDS, encoding="utf-8")
     headers = {"Authorization": f"Key {DEFAULT_KEY}"}
     async with running(providers=load_providers(tmp_path)) as client:
