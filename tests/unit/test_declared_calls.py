@@ -126,7 +126,8 @@ def test_values_and_fields_of_the_request_fill_paths() -> None:
     ("value", "path"),
     [
         ("../../admin", "/owner/app/requests/j1/..%2F..%2Fadmin"),
-        ("..", "/owner/app/requests/j1/%2E%2E"),
+        ("...", "/owner/app/requests/j1/..."),
+        ("./..", "/owner/app/requests/j1/.%2F.."),
         ("a?b=c#d", "/owner/app/requests/j1/a%3Fb%3Dc%23d"),
         ("//evil.example", "/owner/app/requests/j1/%2F%2Fevil.example"),
         ("{model}", "/owner/app/requests/j1/%7Bmodel%7D"),
@@ -138,6 +139,18 @@ def test_no_value_leads_to_another_path(value: str, path: str) -> None:
     route, provider = load(FILM)
     created = Created("m", {**REQUEST, "region": value})
     assert provider.poll_request(route, ExternalId("j1"), created).path == path
+
+
+@pytest.mark.parametrize("value", [".", "..", "../", "/.."])
+def test_a_dot_segment_is_refused_before_anything_is_sent(value: str) -> None:
+    """Escaped dots are dots to some servers: such a field is wrong, and no call has it."""
+    route, provider = load(FILM)
+    request = {**REQUEST, "region": value}
+    assert [problem.loc for problem in provider.check_request(route, request)] == [("request", "region")]
+    with pytest.raises(PayloadInvalid, match=r"\{request\.region\} cannot be"):
+        provider.poll_request(route, ExternalId("j1"), Created("m", request))
+    (problem,) = provider.check_request(route, {**REQUEST, "model": value})
+    assert problem.loc == ("request", "model")
 
 
 @pytest.mark.parametrize(

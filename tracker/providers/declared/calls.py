@@ -83,24 +83,25 @@ class Calls:
     def _missing(self, request: Body, known: set[tuple[str | int, ...]]) -> list[FieldProblem]:
         """The fields that the placeholders of paths lack, besides those already ``known`` as missing."""
         problems = []
-        values = Values(self.expressions, model=_MODEL, request=request)
+        values = Values(self.expressions, model=_model_of(request), request=request)
         for name in self._names():
             parts = parts_of([name], self.expressions)
-            is_field = name.startswith("request.")
-            loc: tuple[str | int, ...] = tuple(name.split(".")) if is_field else ("request",)
-            if "request" not in parts or "answer" in parts or loc in known or (known and not is_field):
+            is_field = name == _MODEL or name.startswith("request.")
+            path = name.removeprefix("request.").split(".") if is_field else []
+            loc: tuple[str | int, ...] = ("request", *path)
+            if not parts or "answer" in parts or loc in known or (known and not is_field):
                 continue
             try:
-                values.text_of(name)
+                values.in_path(f"{{{name}}}")
             except PayloadInvalid:
-                lacks = "required: a text or a whole number, for the path"
+                lacks = "required: a text or a whole number that can be a part of a path"
                 problems.append(FieldProblem(loc, lacks if is_field else f"gives no {{{name}}} for the path"))
+                known = {*known, loc}
         return problems
 
     def create(self, route: Route, request: Body, callback_url: str | None) -> WireRequest:
         """Build the create call."""
-        model = request.get(_MODEL)
-        values = Values(self.expressions, model=model if isinstance(model, str) else "", request=request)
+        values = Values(self.expressions, model=_model_of(request), request=request)
         method, path = route.create.split(" ", 1)
         filled = f"{method} {values.in_path(path)}"
         body = {key: value for key, value in request.items() if key != _MODEL or not self._model_in_create()}
@@ -165,3 +166,8 @@ class Calls:
 
     def _model_in_create(self) -> bool:
         return _MODEL in list_names(self.table.create)
+
+
+def _model_of(request: Body) -> str | None:
+    model = request.get(_MODEL)
+    return model if isinstance(model, str) else None

@@ -29,6 +29,9 @@ PLACEHOLDER = re.compile(r"\{(\+?)([A-Za-z_][\w.-]*)\}")
 CREATE_PARTS = frozenset({"model", "request", "answer"})
 _HOLDERS = frozenset({"request", "answer"})
 _MODELS = "models/"
+_UNWRITABLE = re.compile(r"[\ud800-\udfff]")
+"""Lone surrogates, which no URL can have."""
+_DOT_SEGMENTS = frozenset({".", ".."})
 
 
 def list_names(value: Any) -> Iterator[str]:  # noqa: ANN401 - any TOML value
@@ -86,17 +89,25 @@ class Values:
             PayloadInvalid: there is none, or it is not a text or a whole number.
         """
         value = self._find(name)
-        if isinstance(value, str) and value.strip():
+        if isinstance(value, str) and value.strip() and _UNWRITABLE.search(value) is None:
             return value
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         raise PayloadInvalid(f"no value for {{{name}}}")
 
     def in_path(self, path: str) -> str:
-        """Fill a path. A value is one segment of it; with a plus its slashes stay, unless it has ``.`` or ``..``."""
+        """Fill a path. A value is one segment of it; with a plus its slashes stay, unless it has ``.`` or ``..``.
+
+        Raises:
+            PayloadInvalid: as `text_of`, or a value is ``.`` or ``..``.
+        """
 
         def put(found: re.Match[str]) -> str:
             text = self.text_of(found[2])
+            if (
+                text.strip("/") in _DOT_SEGMENTS and found[2] != "task_id"
+            ):  # some servers unescape %2E before they resolve it
+                raise PayloadInvalid(f"{{{found[2]}}} cannot be {text}")
             if found[1]:
                 return quote_reserved(text)
             return path_segment(ExternalId(text.removeprefix(_MODELS) if found[2] == "model" else text))
