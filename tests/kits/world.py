@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from tests.kits import plans
 from tests.kits.breakable_store import BreakableStore
 from tests.kits.clock import START, ManualClock, RunningClock, after
 from tests.kits.factories import POLICY, make_new_task, make_observation, make_registration, make_task_name
@@ -53,11 +54,14 @@ class World:
         )
 
     async def __aenter__(self) -> Self:
+        plans.record()
         await self.store.open()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         await self.store.close()
+        if kind is None:
+            plans.check_new(self.path)
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
