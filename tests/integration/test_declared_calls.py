@@ -153,3 +153,21 @@ async def test_another_key_header_opens_files_of_the_own_host_only(tmp_path: Pat
             assert "authorization" not in asked.headers
             assert len(cdn.asked) == 2
             assert all(not {"authorization", "x-goog-api-key"} & asked.headers.keys() for asked in cdn.asked)
+
+
+async def test_a_create_that_no_longer_fits_its_file_is_not_sent(tmp_path: Path) -> None:
+    """A deferred create waits when the file, changed before a restart, requires a field that it lacks; it says why."""
+    install(tmp_path)
+    async with listening() as upstream:
+        setting = Setting(poll=NEVER_POLLS, tables=account("pelican", upstream.url))
+        upstream.answers["/films"] = (429, {"error": "slow down"})
+        async with running_daemon(tmp_path, setting) as api:
+            task = await api.submit("pelican.film", REQUEST)
+        sent = len(upstream.bodies)
+        changed = PELICAN.replace('create = "POST /films"', 'create = "POST /films/{request.shard}"')
+        (tmp_path / "providers.d" / "pelican.toml").write_text(changed)
+        async with running_daemon(tmp_path, setting) as api, asyncio.timeout(WITHIN_S):
+            while "requires request.shard" not in str(await api.get(f"/v1/tasks/{task['id']}/why")):
+                await api.call("POST", f"/v1/tasks/{task['id']}/poll")
+            assert (await api.get(f"/v1/tasks/{task['id']}"))["status"] == "PENDING"
+    assert len(upstream.bodies) == sent

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.domain.ai_models import ModelTarget
     from tracker.domain.records import TaskRecord
-    from tracker.domain.task import Task, TaskId
+    from tracker.domain.task import TaskId
     from tracker.domain.tokens import CallbackTokens
     from tracker.domain.upstream_http import WireRequest
     from tracker.providers.provider import Provider
@@ -187,17 +187,23 @@ class Intake:
         route = self._registry.find_route(name)
         return None if route is None else (route, self._registry.provider_of(route))
 
-    def objection(self, task: Task, *, is_named: bool) -> str | None:
-        """Why a recorded create must not be sent with its account, None when it may be.
+    def objection(self, record: TaskRecord, *, is_named: bool) -> str | None:
+        """Why a recorded create must not be sent, None when it may be: its account, or its provider's file has changed.
 
         Args:
-            task: the task.
+            record: the task.
             is_named: its submit is known to have named the account.
         """
-        route = self._registry.find_route(task.route)
-        if route is None:
+        task = record.task
+        found = self.find_route(task.route)
+        if found is None:
             return None
-        return self._accounts.objection(route, task.account, self._default_account, is_named=is_named)
+        route, provider = found
+        objection = self._accounts.objection(route, task.account, self._default_account, is_named=is_named)
+        if objection is not None or route.account is None:
+            return objection
+        problems = provider.check_request(route, with_model(record.request, task.model))
+        return f"its provider's file now requires {'.'.join(map(str, problems[0].loc))}" if problems else None
 
     def wire_request(self, route: Route, provider: Provider, record: TaskRecord) -> WireRequest:
         """The create of a recorded task, with the address for its callbacks."""

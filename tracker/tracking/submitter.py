@@ -214,7 +214,7 @@ class Submitter:
                 gone = f"route {record.task.route} is no longer known; its file in providers.d may be missing"
                 return await self._record(record.task, _deferred(gone), None)
             route, provider = found
-            objection = self._intake.objection(record.task, is_named=task_id in self._named)
+            objection = self._intake.objection(record, is_named=task_id in self._named)
             if objection is not None:
                 return await self._record(record.task, _deferred(f"not sent: {objection}"), None)
             request = self._intake.wire_request(route, provider, record)
