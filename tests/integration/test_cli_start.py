@@ -79,3 +79,14 @@ async def test_commands_beside_a_daemon_import_little(tmp_path: Path) -> None:
             for arguments, code in expected.items():
                 found = await heavy_imports(tmp_path, *arguments, "--config", str(tmp_path / "tracker.toml"))
                 assert found[:2] == (code, set()), (arguments, *found)
+
+
+async def test_a_mistake_in_another_table_stops_no_command_beside_the_daemon(tmp_path: Path) -> None:
+    """The daemon has its configuration already. Without a daemon the same command reports the mistake."""
+    file = tmp_path / "tracker.toml"
+    async with running_daemon(tmp_path, Setting(is_called_back=False)):
+        file.write_text(f"{file.read_text()}\n[retention]\nevents_day = 1\n")
+        beside = await heavy_imports(tmp_path, "list", "--config", str(file))
+    alone = await heavy_imports(tmp_path, "list", "--config", str(file))
+    assert (beside[0], beside[2]) == (0, "no tasks\n")
+    assert (alone[0], alone[2].startswith(f"{file}: retention.events_day: unknown key")) == (78, True)
