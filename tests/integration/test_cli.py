@@ -547,6 +547,60 @@ def test_show_events_why(daemon: Daemon) -> None:
     assert json.loads(tracker_("why", ID, "--json").stdout) == explanation
 
 
+STATS: dict[str, Any] = {
+    "tasks": {"PENDING": 1, "RUNNING": 2, "SUCCEEDED": 30, "FAILED": 4},
+    "reasons": {"expired": 1, "policy_rejected": 3},
+    "deliveries": {"pending": 1, "running": 0, "succeeded": 9, "failed": 1, "dead": 1},
+    "archives": {"pending": 1, "running": 1, "stored": 60, "dead": 2},
+    "due_polls": 3,
+    "oldest_due_poll_at": None,
+    "oldest_pending_at": None,
+    "oldest_running_at": "2026-11-20T20:42:00.123Z",
+}
+
+
+def test_status_on_one_screen(daemon: Daemon) -> None:
+    """Version, store, accounts, tasks, hooks, archive and troubles; exit 1 while the daemon is not ready."""
+    facts = {
+        "version": "1.2.3",
+        "pid": 7,
+        "started_at": "2026-11-20T20:42:00.123Z",
+        "store": "/var/lib/tracker/tracker.db",
+        "disk_free_bytes": 3 * 2**30,
+        "accounts": [
+            {"name": "default", "base_url": "https://gateway.example", "has_key": True, "alarm": None},
+            {"name": "luma", "base_url": "https://luma.example", "has_key": False, "alarm": None},
+        ],
+    }
+    hook = {"name": "crm", "state": "failing", "last_error": "HTTP 500", "deliveries": STATS["deliveries"]}
+    ready = {"ready": True, "reasons": [], "instance": "i", "alarms": 0}
+    problem = {"title": "Service Unavailable", "status": 503, "ready": False, "reasons": ["The writer is stuck."]}
+    daemon.on("GET /v1/doctor", (200, facts)).on("GET /v1/stats", (200, STATS))
+    daemon.on("GET /v1/hooks", (200, {"items": [hook], "ignored": []})).on("GET /readyz", (200, ready), (503, problem))
+    shown = tracker_("status")
+    assert shown.exit_code == 0
+    first, *lines = shown.stdout.splitlines()
+    assert re.fullmatch(r"tracker 1\.2\.3 is ready \(since 2026-11-2\d \d\d:\d\d:00, pid 7\)", first)
+    assert lines[:3] == [
+        "Store     /var/lib/tracker/tracker.db, 3 GiB free on its disk",
+        "Accounts  default  https://gateway.example  has a key",
+        "          luma     https://luma.example     has no key: its requests are refused",
+    ]
+    assert re.fullmatch(r"Tasks     1 pending, 2 running \(the oldest for \d+ d\), 30 succeeded, 4 failed", lines[3])
+    assert lines[4:] == [
+        "          failed: 3 policy_rejected, 1 expired",
+        "Polls     3 due",
+        "Hooks     crm  failing  9 delivered, 1 waiting, 2 given up: HTTP 500",
+        "Archive   2 waiting, 60 saved, 2 given up",
+        "Troubles  none",
+    ]
+    unready = tracker_("status")
+    assert unready.exit_code == 1
+    assert "is not ready" in unready.stdout
+    assert unready.stdout.endswith("Troubles  The writer is stuck.\n")
+    assert json.loads(tracker_("status", "--json").stdout)["daemon"] == facts
+
+
 def test_routes_with_and_without_a_daemon(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon's routes, or those of this installation."""
     item = {"route": "x.y", "mode": "task", "callback": True, "create": "POST /x", "query": None}
@@ -791,6 +845,10 @@ def test_reading_commands_read_the_file(tmp_path: Path) -> None:
         assert result.stderr.endswith(f"; reading {path}\n")
     assert json.loads(tracker_("list", "--label", "user=7", "--json").stdout) == {"items": [], "next_cursor": None}
     assert json.loads(tracker_("list", "--since", "2099-01-01", "--json").stdout)["items"] == []
+    stopped = tracker_("status")
+    assert stopped.exit_code == 1
+    assert stopped.stdout.startswith("tracker is not running\nTasks     1 pending (the oldest for ")
+    assert "Troubles  Nothing happens until tracker serve starts the daemon." in stopped.stdout
     missing = tracker_("show", "01JD0000000000000000000009")
     assert missing.exit_code == 1
     assert "no task has the id" in missing.stderr

@@ -170,7 +170,14 @@ class ServerWorld(World):
             payloads=Payloads(Redactor(["sk-known-secret"])),
             api_token=lambda: api_token,
             health=read_health,
-            facts=lambda: {"version": "1", "pid": 7, "store": "/tracker.db", "accounts": []},
+            facts=lambda: {
+                "version": "1",
+                "pid": 7,
+                "started_at": "2026-11-20T20:42:00.000Z",
+                "store": "/tracker.db",
+                "disk_free_bytes": 1 << 30,
+                "accounts": [{"name": "default", "base_url": "https://a.example", "has_key": True, "alarm": None}],
+            },
             **overrides,
         )
         self.app = make_app(self.services)

@@ -51,20 +51,26 @@ class Client:
 
     def get(self, path: str, query: Mapping[str, str] | None = None, *, answer_s: float = ANSWER_S) -> Json:
         """The JSON of a GET."""
-        return self._call("GET", f"{path}?{urlencode(query)}" if query else path, None, {}, answer_s)
+        return self._read(*self._call("GET", f"{path}?{urlencode(query)}" if query else path, None, {}, answer_s))
+
+    def readiness(self) -> Json:
+        """The JSON of ``/readyz``, which is an error response while the daemon is not ready."""
+        status, value = self._call("GET", "/readyz", None, {}, ANSWER_S)
+        is_known = isinstance(value, dict) and "ready" in value
+        return value if is_known else self._read(status, value)
 
     def post(
         self, path: str, body: Json = None, headers: Mapping[str, str] | None = None, *, answer_s: float = ANSWER_S
     ) -> Json:
         """The JSON that a POST is answered with."""
-        return self._call("POST", path, body, headers or {}, answer_s)
+        return self._read(*self._call("POST", path, body, headers or {}, answer_s))
 
     def save(self, path: str, *sinks: Callable[[bytes], object], answer_s: float = ANSWER_S) -> None:
         """Pass the body of a GET to each of the sinks, piece by piece."""
         try:
             with self._request("GET", path, None, {}, answer_s) as answer:
                 if answer.status != HTTPStatus.OK:
-                    self._read(answer.status, answer.read())
+                    self._read(answer.status, _decode(answer.read()))
                     raise Failure([f"{self.url} answered {answer.status} instead of a file"], FAILED)
                 while piece := answer.read(_PIECE_BYTES):
                     for sink in sinks:
@@ -72,7 +78,10 @@ class Client:
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
             raise Unreachable(f"the daemon at {self.url} closed the connection ({_why(error)})") from error
 
-    def _call(self, method: str, path: str, body: Json, headers: Mapping[str, str], answer_s: float) -> Json:
+    def _call(
+        self, method: str, path: str, body: Json, headers: Mapping[str, str], answer_s: float
+    ) -> tuple[int, Json]:
+        """The status of a response, and its JSON; None without."""
         payload = None if body is None else json.dumps(body).encode()
         sent = {"Accept": "application/json", **headers}
         if payload is not None:
@@ -82,7 +91,7 @@ class Client:
                 status, text = answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"the daemon at {self.url} gave no answer ({_why(error)})", is_sent=True) from error
-        return self._read(status, text)
+        return status, _decode(text)
 
     @contextmanager
     def _request(
@@ -99,17 +108,21 @@ class Client:
             connection.request(method, prefix + path, body, {**self._headers, **headers})
             yield connection.getresponse()
 
-    def _read(self, status: int, text: bytes) -> Json:
-        try:
-            value = json.loads(text) if text else None
-        except ValueError:
-            value = None
+    def _read(self, status: int, value: Json) -> Json:
+        """The JSON of a success; of any other response the error."""
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES and value is not None:
             return value
         code = UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CODES.get(status, FAILED)
         if status == HTTPStatus.UNAUTHORIZED:
             raise Failure([token_line(self.url, is_sent=self._has_token)], code)
         raise Failure(problem_lines(status, value, self.url), code)
+
+
+def _decode(text: bytes) -> Json:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return None
 
 
 def task_path(task_id: str, *rest: str) -> str:

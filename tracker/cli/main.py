@@ -41,6 +41,7 @@ COMMANDS = {
     "providers": ("provider_commands", "providers", "Declared providers: list, write and try their files."),
     "models": ("query_commands", "models", "List the models of an account."),
     "db": ("db_commands", "db", "Check, back up, restore and prune the database."),
+    "status": ("status", "status", "Show the state of the daemon on one screen."),
     "doctor": ("doctor", "doctor", "Check everything the daemon needs."),
     "config": ("config_commands", "config", "Check, show, create or reload the configuration."),
 }

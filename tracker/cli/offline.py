@@ -71,6 +71,15 @@ class Offline:
         page = self._run(lambda reader: reader.list_all_deliveries(wanted))
         return page_json(map(delivery_json, page.items), page.next_cursor, is_cut=page.is_cut)
 
+    def overview(self) -> Json:
+        """What the file alone shows of ``tracker status``."""
+        stats = self._run(lambda reader: reader.stats())
+        hooks = [
+            {"name": name, "state": "unknown", "deliveries": {**dict.fromkeys(stats["deliveries"], 0), **counts}}
+            for name, counts in self.count_deliveries().items()
+        ]
+        return {"stats": stats, "hooks": hooks}
+
     def count_deliveries(self) -> Json:
         """Counts of deliveries: hook -> status -> count."""
         return self._run(lambda reader: reader.count_deliveries())

@@ -28,6 +28,7 @@ from tracker.daemon.reload import Live, list_changes, warn_about
 from tracker.daemon.scheduler import Scheduler
 from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
 from tracker.domain.health import Health
+from tracker.domain.records import iso
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import ConfigError
 from tracker.filesystem import is_store
@@ -115,6 +116,7 @@ class Tracker:
         self._check_signature = make_signature_check(config, self._clock)
         self._limits = RateLimits(self._live.rates, self._clock)
         self._breakers = Breakers(self._clock)
+        self._alarms = AccountAlarms(self._clock, self._live.credentials_of, self.redactor.json_text)
         self._client = UpstreamClient(self._live.accounts, self._clock, self._limits, self._breakers)
         self.reconciler = Reconciler(
             self.store,
@@ -144,6 +146,7 @@ class Tracker:
         self.pruning = Pruning(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
         self._runner: Runner | None = None
         self._is_started = False
+        self._started_at = self._clock.now()
         self._callback_secret = b""
         self._disk = DiskSpace(config.store_path.parent)
         self.submitter: Submitter
@@ -183,7 +186,6 @@ class Tracker:
             default_account=config.default_account,
             aliases=self._live.aliases,
         )
-        alarms = AccountAlarms(self._clock, self._live.credentials_of, self.redactor.json_text)
         self.submitter = Submitter(
             store=self.store,
             reconciler=self.reconciler,
@@ -191,7 +193,7 @@ class Tracker:
             intake=self.intake,
             clock=self._clock,
             payloads=self.payloads,
-            alarms=alarms,
+            alarms=self._alarms,
         )
         self.poller = Poller(
             store=self.store,
@@ -203,7 +205,7 @@ class Tracker:
             submitter=self.submitter,
             clock=self._clock,
             payloads=self.payloads,
-            alarms=alarms,
+            alarms=self._alarms,
             tick_s=config.poll.tick_s,
             park_s=config.callbacks.park_s,
             max_polls=polls_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
@@ -226,7 +228,7 @@ class Tracker:
             self.archiver,
             self._clock,
             disk=self._disk.measure,
-            troubles=lambda: [*self._troubles(), *alarms.describe()],
+            troubles=lambda: [*self._troubles(), *self._alarms.describe()],
         )
         self.store.subscribe_commits(self._wake_dispatcher)
         runner = Runner(
@@ -295,8 +297,10 @@ class Tracker:
         return {
             "version": __version__,
             "pid": os.getpid(),
+            "started_at": iso(self._started_at),
             "store": str(self._config.store_path.absolute()),
-            "accounts": [{"name": name, "has_key": self._live.has_key(name)} for name in self._live.accounts],
+            "disk_free_bytes": self._disk.free_bytes(),
+            "accounts": self._live.describe_accounts(self._alarms.describe_account),
         }
 
     def reload(self, config: Config) -> tuple[list[str], list[str]]:

@@ -104,6 +104,13 @@ class Live:
         """The accounts without a key: every request of theirs would be refused."""
         return [name for name in self.accounts if not self.has_key(name)]
 
+    def describe_accounts(self, alarm_of: Callable[[str], str | None]) -> list[dict[str, Any]]:
+        """Each account with its address, whether it has a key, and its alarm; see `AccountView`."""
+        return [
+            {"name": name, "base_url": one.base_url, "has_key": self.has_key(name), "alarm": alarm_of(name)}
+            for name, one in self.accounts.items()
+        ]
+
     def _account(self, name: str) -> Account:
         account = self.config.accounts[name]
         return Account(

@@ -50,6 +50,13 @@ class DiskSpace:
         """Measure now, and log a change."""
         self.measure()
 
+    def free_bytes(self) -> int | None:
+        """Free space, None if it cannot be measured."""
+        try:
+            return self._measure(self._directory)[1]
+        except OSError:
+            return None
+
     def measure(self) -> tuple[str | None, bool]:
         """Measure now, and log a change.
 

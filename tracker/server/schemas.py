@@ -167,21 +167,25 @@ class ReadyView(Struct):
     alarms: Alarms
 
 
-class AccountKeyView(Struct):
-    """An account, for `tracker doctor`."""
+class AccountView(Struct):
+    """An account, for `tracker doctor` and `tracker status`."""
 
     name: str
+    base_url: str
     has_key: Annotated[bool, Meta(description="Whether the daemon has its API key.")]
+    alarm: Annotated[str | None, Meta(description="Why the upstream refuses it, one sentence.")]
 
 
 class DoctorView(Struct):
-    """The state of the daemon's process, for `tracker doctor`."""
+    """The state of the daemon's process, for `tracker doctor` and `tracker status`."""
 
     version: str
     pid: int
+    started_at: datetime
     store: Annotated[str, Meta(description="The path of the database, as the daemon sees it.")]
     instance: Annotated[str, Meta(description="The id of the store, as in /readyz.")]
-    accounts: list[AccountKeyView]
+    disk_free_bytes: Annotated[int | None, Meta(description="Free space of the file system of the store.")]
+    accounts: list[AccountView]
 
 
 class ProblemView(Struct, kw_only=True):

@@ -246,6 +246,11 @@ class AccountAlarms:
         """Each alarm in one sentence."""
         return [f"{_headline(account, alarm)}." for account, alarm in sorted(self._alarms.items())]
 
+    def describe_account(self, account: str) -> str | None:
+        """The alarm of an account in one sentence, None without one."""
+        alarm = self._alarms.get(account)
+        return None if alarm is None else f"{_headline(account, alarm)}."
+
     def describe_task(self, task: Task) -> list[str]:
         """What an alarm means for a task."""
         alarm = self._alarms.get(task.account)

@@ -42,6 +42,11 @@ COUNT_DUE: Final = f"""
     FROM due WHERE oldest <= ?1
 """
 
+OLDEST_OPEN: Final = """
+    SELECT (SELECT created_at FROM tasks INDEXED BY tasks_status WHERE status = 'PENDING' ORDER BY id LIMIT 1),
+           (SELECT created_at FROM tasks INDEXED BY tasks_status WHERE status = 'RUNNING' ORDER BY id LIMIT 1)
+"""
+
 
 async def list_lanes(read: ReadRows, now_ms: int) -> list[Lane]:
     """Lanes with something due, oldest first."""
@@ -75,6 +80,7 @@ async def stats(read: ReadRows, now_ms: int) -> dict[str, Any]:
     reasons = await read("SELECT reason, sum(failed) FROM failure_counts GROUP BY reason", ())
     deliveries = await count_deliveries(read)
     archives = await read("SELECT state, files FROM archive_counts", ())
+    ((pending_at, running_at),) = await read(OLDEST_OPEN, ())
     ((due, oldest),) = await read(COUNT_DUE, (now_ms,))
     ((parked,),) = await read("SELECT count(*) FROM parked", ())
     ((rejected,),) = await read("SELECT count(*) FROM rejected", ())
@@ -86,6 +92,8 @@ async def stats(read: ReadRows, now_ms: int) -> dict[str, Any]:
             status: sum(found.get(status, 0) for found in deliveries.values()) for status in _DELIVERY_STATUSES
         },
         "archives": {"pending": 0, "running": 0, "stored": 0, "dead": 0, **dict(archives)},
+        "oldest_pending_at": iso(from_ms(pending_at)),
+        "oldest_running_at": iso(from_ms(running_at)),
         "due_polls": due,
         "oldest_due_poll_at": iso(from_ms(oldest)),
         "parked_callbacks": parked,

@@ -1,0 +1,108 @@
+"""``status``: one screen about the daemon, its store, accounts, tasks, hooks and archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+import click
+
+from tracker.cli.client import Client, Json
+from tracker.cli.exits import FAILED
+from tracker.cli.render import clean, clock_time, duration, echo_json, when
+from tracker.cli.session import Session, json_option, with_session
+from tracker.cli.tables import table_lines
+
+_TASKS = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
+_STOPPED = "Nothing happens until tracker serve starts the daemon."
+_STATES = {True: ("ready", "green"), False: ("not ready", "red"), None: ("not running", "red")}
+
+
+@click.command()
+@json_option
+@with_session
+def status(session: Session, *, as_json: bool) -> None:
+    """Show the state of the daemon on one screen: exit 0 if it is ready.
+
+    Without a daemon, the tasks and deliveries are read from the file.
+    """
+    found = session.read(_ask, lambda file: {"ready": None, "troubles": [_STOPPED], "daemon": None, **file.overview()})
+    if as_json:
+        echo_json(found)
+    else:
+        _echo(found, datetime.now(UTC))
+    if not found["ready"]:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _ask(client: Client) -> Json:
+    facts, stats, hooks = (client.get(path) for path in ("/v1/doctor", "/v1/stats", "/v1/hooks"))
+    ready = client.readiness()
+    return {
+        "ready": ready["ready"],
+        "troubles": ready["reasons"],
+        "daemon": facts,
+        "stats": stats,
+        "hooks": hooks["items"],
+    }
+
+
+def _echo(found: Json, now: datetime) -> None:
+    text, colour = _STATES[found["ready"]]
+    facts = found["daemon"] or {}
+    since = f" (since {clock_time(facts['started_at'], now)}, pid {facts['pid']})" if "started_at" in facts else ""
+    click.echo(f"tracker {facts.get('version', '')}".rstrip() + f" is {click.style(text, fg=colour)}{since}")
+    for title, lines in _sections(found, facts, now):
+        for n, line in enumerate(lines):
+            click.echo(f"{title if n == 0 else '':10}{clean(line)}")
+
+
+def _sections(found: Json, facts: Mapping[str, Json], now: datetime) -> Iterator[tuple[str, list[str]]]:
+    stats = found["stats"]
+    if facts:
+        free = facts.get("disk_free_bytes")
+        yield "Store", [f"{facts['store']}{f', {_size(free)} free on its disk' if free is not None else ''}"]
+        yield "Accounts", _aligned([_account(account) for account in facts["accounts"]])
+    tasks = ", ".join(f"{stats['tasks'][name]} {name.lower()}{_oldest(stats, name, now)}" for name in _TASKS)
+    yield "Tasks", [tasks, *_reasons(stats["reasons"])]
+    oldest_due = when(stats["oldest_due_poll_at"], now).removesuffix(" ago")
+    yield "Polls", [f"{stats['due_polls']} due{f', the oldest for {oldest_due}' if oldest_due else ''}"]
+    yield "Hooks", _aligned([_hook(hook) for hook in found["hooks"]]) or ["none"]
+    archives = stats["archives"]
+    waiting = archives["pending"] + archives["running"]
+    yield "Archive", [f"{waiting} waiting, {archives['stored']} saved, {archives['dead']} given up"]
+    yield "Troubles", found["troubles"] or ["none"]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    return list(table_lines([""] * len(rows[0]), rows, None)) if rows else []
+
+
+def _account(account: Mapping[str, Json]) -> tuple[str, ...]:
+    state = account.get("alarm") or ("has a key" if account["has_key"] else "has no key: its requests are refused")
+    return account["name"], account.get("base_url", ""), state
+
+
+def _oldest(stats: Mapping[str, Json], name: str, now: datetime) -> str:
+    at = stats.get(f"oldest_{name.lower()}_at")
+    return f" (the oldest for {duration((now - datetime.fromisoformat(at)).total_seconds())})" if at else ""
+
+
+def _reasons(reasons: Mapping[str, int]) -> list[str]:
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return [f"failed: {', '.join(f'{count} {reason}' for reason, count in ordered)}"] if ordered else []
+
+
+def _hook(hook: Mapping[str, Json]) -> tuple[str, ...]:
+    counts = hook["deliveries"]
+    waiting = counts["pending"] + counts["running"]
+    error = f": {hook['last_error']}" if hook.get("last_error") and hook["state"] != "healthy" else ""
+    ended = f"{counts['succeeded']} delivered, {waiting} waiting, {counts['failed'] + counts['dead']} given up"
+    return hook["name"], hook["state"], f"{ended}{error}"
+
+
+def _size(size: int) -> str:
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20)):
+        if size >= factor:
+            return f"{size / factor:.0f} {unit}"
+    return f"{size / 2**10:.0f} KiB"
