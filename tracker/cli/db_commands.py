@@ -118,6 +118,8 @@ def check(config: Config, *, as_json: bool) -> None:
             rows = [(one.task_id, one.field, one.kept, one.derived) for one in found.differences]
             echo_table(("task", "field", "stored", "replayed"), rows)
             _echo_more(found.more_differences)
+        for line in found.counts:
+            click.echo(line)
         state = "sound" if found.is_sound else "not sound"
         skipped = found.tasks - found.judged
         why_not = f"; {skipped} have no complete history (pruned, or begun under older rules)" if skipped else ""

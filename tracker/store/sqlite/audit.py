@@ -23,6 +23,7 @@ import msgspec
 
 from tracker.domain.replay import PastEvent, differences, rederive
 from tracker.errors import StoreUnavailable
+from tracker.store.sqlite.counts import find_wrong
 from tracker.store.sqlite.identity import means_damage, reader_uri
 from tracker.store.sqlite.rows import LIGHT_TASK, task_from, tasks_from
 from tracker.store.sqlite.schema import check_readable
@@ -64,6 +65,7 @@ class Audit:
         judged: how many tasks have a complete history, which was judged again; without those whose history began
             under older rules and differs.
         differences: the first of them.
+        counts: those kept beside the rows that are wrong, one line each.
         more_damage, more_dangling, more_differences: how many more were found.
     """
 
@@ -72,6 +74,7 @@ class Audit:
     tasks: int = 0
     judged: int = 0
     differences: list[Difference] = field(default_factory=list)
+    counts: list[str] = field(default_factory=list)
     more_damage: int = 0
     more_dangling: int = 0
     more_differences: int = 0
@@ -79,7 +82,7 @@ class Audit:
     @property
     def is_sound(self) -> bool:
         """Whether no problem was found."""
-        return not (self.damage or self.dangling or self.differences)
+        return not (self.damage or self.dangling or self.differences or self.counts)
 
     def add_differences(self, task_id: str, found: Iterable[tuple[str, str, str]]) -> None:
         """Name the differences of a task, or count them."""
@@ -143,6 +146,7 @@ def _check_file(db: sqlite3.Connection, found: Audit) -> sqlite3.Error | None:
                 found.dangling.append(f"{table} row {row} refers to a missing row of {parent}")
             else:
                 found.more_dangling += 1
+        found.counts = find_wrong(db)
     except sqlite3.Error as error:
         return error
     return None

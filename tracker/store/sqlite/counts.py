@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tracker.domain.records import iso
@@ -9,6 +10,8 @@ from tracker.store.sqlite.rows import from_ms
 from tracker.store.values import Lane, OpenCounts
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from tracker.store.sqlite.rows import ReadRows
 
 _TASK_STATUSES: Final = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
@@ -46,6 +49,27 @@ OLDEST_OPEN: Final = """
     SELECT (SELECT created_at FROM tasks INDEXED BY tasks_status WHERE status = 'PENDING' ORDER BY id LIMIT 1),
            (SELECT created_at FROM tasks INDEXED BY tasks_status WHERE status = 'RUNNING' ORDER BY id LIMIT 1)
 """
+
+
+_COUNTED: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]]] = {
+    "task_counts": (
+        ("provider", "account", "route"),
+        {status.lower(): f"status = '{status}'" for status in _TASK_STATUSES},
+        "tasks",
+    ),
+    "failure_counts": (
+        ("reason", "provider", "account", "route"),
+        {"failed": "status = 'FAILED'"},
+        "tasks INDEXED BY tasks_failed WHERE status = 'FAILED'",
+    ),
+    "delivery_counts": (
+        ("hook",),
+        {status: f"status = '{status}'" for status in _DELIVERY_STATUSES},
+        "deliveries",
+    ),
+    "archive_counts": (("state",), {"files": "1"}, "archives"),
+}
+"""Table -> its keys, its numbers with the rows that each counts, and where the rows are."""
 
 
 async def list_lanes(read: ReadRows, now_ms: int) -> list[Lane]:
@@ -103,3 +127,22 @@ async def stats(read: ReadRows, now_ms: int) -> dict[str, Any]:
 
 def _without_zeros(counts: Any) -> dict[str, int]:  # noqa: ANN401 - pairs, as rows or zipped
     return {name: count for name, count in counts if count}
+
+
+def find_wrong(db: sqlite3.Connection) -> list[str]:
+    """Count again, all rows; a line for each count that differs, none while the triggers have seen every change."""
+    lines = []
+    for table, (keys, numbers, source) in _COUNTED.items():
+        columns = f"{', '.join(keys)}, {', '.join(numbers)}"
+        sums = ", ".join(f"sum({condition})" for condition in numbers.values())
+        counted = db.execute(f"SELECT {', '.join(keys)}, {sums} FROM {source} GROUP BY {', '.join(keys)}").fetchall()
+        stored = db.execute(f"SELECT {columns} FROM {table}").fetchall()
+        width = len(keys)
+        there, kept = ({row[:width]: row[width:] for row in rows} for rows in (counted, stored))
+        for key in sorted(there.keys() | kept.keys()):
+            none = (0,) * len(numbers)
+            if (of_rows := there.get(key, none)) != (of_table := kept.get(key, none)):
+                names = dict(zip(numbers, zip(of_table, of_rows, strict=True), strict=True))
+                wrong = ", ".join(f"{name} {a}, counted {b}" for name, (a, b) in names.items() if a != b)
+                lines.append(f"{table} of {' '.join(key)}: {wrong}")
+    return lines
