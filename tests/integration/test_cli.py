@@ -688,6 +688,26 @@ def test_wait_continues_after_a_restart_of_the_daemon(daemon: Daemon) -> None:
     assert "does not answer; waiting for it" in result.stderr
 
 
+def test_a_delivery_with_what_its_hook_printed(daemon: Daemon) -> None:
+    """Each field, and the output line by line; one that succeeded runs again on request only."""
+    time = "2026-11-20T20:42:00.123Z"
+    item: dict[str, Any] = {"id": "dlv_1", "task_id": ID, "hook": "crm", "status": "failed", "attempts": 1}
+    item |= {"error": "exit 100", "output": "looking\x1b[31m up\nno such user\n", "finished_at": time}
+    daemon.on("GET /v1/deliveries/dlv_1", (200, item))
+    shown = tracker_("deliveries", "show", "dlv_1").stdout
+    assert "hook         crm\n" in shown
+    assert shown.endswith("\nOutput\n  looking [31m up\n  no such user\n")
+    assert json.loads(tracker_("deliveries", "show", "dlv_1", "--json").stdout) == item
+    daemon.on(
+        "POST /v1/deliveries/dlv_1/retry", (200, item | {"status": "succeeded"}), (200, item | {"status": "pending"})
+    )
+    done = tracker_("deliveries", "retry", "dlv_1")
+    assert re.fullmatch(r"dlv_1 succeeded at .*:\d\d:00; --again runs it once more\n", done.stderr)
+    assert tracker_("deliveries", "retry", "--again", "dlv_1").stdout == "dlv_1 pending\n"
+    assert daemon.requests[-1][1] == "/v1/deliveries/dlv_1/retry?again=true"
+    assert tracker_("deliveries", "retry", "--again", "--hook", "crm").exit_code == 2
+
+
 def test_the_next_page_of_deliveries_has_the_same_options(daemon: Daemon, tmp_path: Path) -> None:
     """The suggested command repeats filters, limit and configuration, quoted for the shell."""
     file = tmp_path / "my tracker.toml"

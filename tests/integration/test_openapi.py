@@ -119,6 +119,8 @@ async def test_responses_match_the_description(world: ServerWorld) -> None:
         ("adopt_task", f"/v1/tasks/{task_id}/adopt", {"external_id": "x-4"}),
         ("adopt_task", f"/v1/tasks/{pending}/adopt", {"external_id": "x-2"}),
         ("retry_delivery", "/v1/deliveries/nope/retry", None),
+        ("retry_delivery", "/v1/deliveries/nope/retry?again=perhaps", None),
+        ("get_delivery", "/v1/deliveries/nope", None),
         ("list_hooks", "/v1/hooks", None),
         ("list_all_deliveries", "/v1/deliveries?status=dead&since=2026-11-20", None),
         ("list_all_deliveries", "/v1/deliveries?status=lost", None),

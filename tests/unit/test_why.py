@@ -445,11 +445,14 @@ def test_hooks_run_in_order() -> None:
 def test_ended_hooks() -> None:
     """A given-up delivery is listed with the call that retries it."""
     scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
-    dead = make_delivery(DeliveryStatus.DEAD, attempts=12, error="exit 1")
+    dead = make_delivery(DeliveryStatus.DEAD, attempts=12, error="exit 1", output="looking\nno such user\n \n")
     account = scenario.why(30, [dead, make_delivery(DeliveryStatus.FAILED, id="d-2", attempts=1)])
     assert account["next"] == []
     given_up, failed = account["notes"][-2:]
-    assert given_up == "The hook 'publish' gave up on task.succeeded after 12 attempts: exit 1."
+    assert (
+        given_up
+        == "The hook 'publish' gave up on task.succeeded after 12 attempts: exit 1 (it printed: \"no such user\")."
+    )
     assert failed == "The hook 'publish' gave up on task.succeeded after 1 attempt."
     assert [action["command"] for action in account["actions"]] == [
         "tracker download 01JD0000000000000000000000",

@@ -17,7 +17,17 @@ import click
 from tracker.cli.client import Json
 from tracker.cli.exits import FAILED, USAGE, Failure
 from tracker.cli.query_commands import limit_option, parse_time_option
-from tracker.cli.render import clean, due, echo_json, echo_result, echo_table, when
+from tracker.cli.render import (
+    clean,
+    clock_time,
+    due,
+    echo_fields,
+    echo_heading,
+    echo_json,
+    echo_result,
+    echo_table,
+    when,
+)
 from tracker.cli.session import Session, echo_rest, json_option, with_session
 from tracker.server.queries import DELIVERY_STATUS, POSITION_DIGITS, RETRIED_STATUS
 
@@ -231,20 +241,45 @@ def _echo_deliveries(page: Json) -> None:
     echo_rest(page)
 
 
+@deliveries.command("show")
+@click.argument("delivery_id", metavar="ID")
+@json_option
+@with_session
+def show_delivery(session: Session, delivery_id: str, *, as_json: bool) -> None:
+    """Show a delivery, with what its hook printed."""
+    path = f"/v1/deliveries/{quote(delivery_id, safe='')}"
+    found = session.read(lambda client: client.get(path), lambda file: file.delivery(delivery_id))
+    echo_result(found, _echo_delivery, as_json=as_json)
+
+
+def _echo_delivery(item: Json) -> None:
+    echo_fields([(name, value) for name, value in item.items() if name != "output"])
+    if item["output"]:
+        echo_heading("Output")
+        for line in item["output"].splitlines():
+            click.echo(f"  {clean(line)}")
+
+
 @deliveries.command("retry")
 @click.argument("delivery_ids", metavar="[ID...]", nargs=-1)
+@click.option("--again", is_flag=True, help="Also run those IDs again that succeeded.")
 @_hook_option
 @click.option("--status", type=click.Choice(RETRIED_STATUS.choices), help="Only deliveries with this status.")
 @_since_option
 @json_option
 @with_session
-def retry_deliveries(session: Session, delivery_ids: tuple[str, ...], *, as_json: bool, **options: str | None) -> None:
+def retry_deliveries(
+    session: Session, delivery_ids: tuple[str, ...], *, again: bool, as_json: bool, **options: str | None
+) -> None:
     """Retry failed and dead deliveries: by ID, or all that match the options."""
     query = {name: value for name, value in options.items() if value is not None}
     if bool(delivery_ids) == bool(query):
         raise Failure(["name deliveries by id, or select them with --hook, --status or --since"], USAGE)
+    if again and query:
+        raise Failure(["--again runs single deliveries again: name them by id"], USAGE)
     if delivery_ids:
-        items = [session.client.post(f"/v1/deliveries/{quote(one, safe='')}/retry") for one in delivery_ids]
+        more = "?again=true" if again else ""
+        items = [session.client.post(f"/v1/deliveries/{quote(one, safe='')}/retry{more}") for one in delivery_ids]
         echo_result({"items": items}, _echo_retried, as_json=as_json)
         return
     answer = session.client.post(f"/v1/deliveries/retry?{urlencode(query)}")
@@ -261,6 +296,7 @@ def retry_deliveries(session: Session, delivery_ids: tuple[str, ...], *, as_json
 def _echo_retried(page: Json) -> None:
     for item in page["items"]:
         if item["status"] == "succeeded":  # the daemon retries only failed and dead ones
-            click.echo(f"{item['id']} has already succeeded; it was not retried", err=True)
+            when_done = clock_time(item["finished_at"], datetime.now(UTC))
+            click.echo(f"{item['id']} succeeded at {when_done}; --again runs it once more", err=True)
         else:
             click.echo(f"{item['id']} {item['status']}")

@@ -15,7 +15,7 @@ from tracker.domain.records import delivery_json, event_json, page_json, task_js
 from tracker.domain.task import TaskId
 from tracker.domain.user_messages import use_messages
 from tracker.domain.why import explain
-from tracker.errors import RequestInvalid, StoreDamaged, TaskNotFound
+from tracker.errors import DeliveryNotFound, RequestInvalid, StoreDamaged, TaskNotFound
 from tracker.server.queries import DELIVERY_LIST, TASK_LIST, Parameter, parse_query, refuse_unknown_names
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.backup_files import damaged
@@ -65,6 +65,10 @@ class Offline:
                 refuse_unknown_names(query, {**names, "account": self._config.accounts})
         return page_json(map(task_json, page.items), page.next_cursor, is_cut=page.is_cut)
 
+    def delivery(self, delivery_id: str) -> Json:
+        """One delivery."""
+        return delivery_json(self._run(lambda reader: reader.get_delivery(delivery_id)))
+
     def deliveries(self, query: Mapping[str, str]) -> Json:
         """A page of deliveries; ``query`` as in ``GET /v1/deliveries``."""
         wanted = DeliveryFilter(**_parse(query, DELIVERY_LIST))
@@ -94,7 +98,7 @@ class Offline:
 
         try:
             return asyncio.run(with_reader())
-        except TaskNotFound as error:
+        except (TaskNotFound, DeliveryNotFound) as error:
             raise Failure([f"Not Found: {error}"], FAILED) from error
         except StoreDamaged as error:
             raise Failure([str(damaged(self._config.store_path, error.error))], BAD_CONFIG) from error

@@ -165,9 +165,16 @@ def _own_notes(history: TaskHistory, now: datetime) -> list[str]:
     for delivery in history.deliveries:
         if delivery.status in {DeliveryStatus.DEAD, DeliveryStatus.FAILED}:
             gave_up = f"after {_count(delivery.attempts, 'attempt')}"
+            printed = _last_line(delivery.output)
             error = f": {delivery.error}" if delivery.error else ""
+            error += f' (it printed: "{printed}")' if printed else ""
             notes.append(f"The hook {delivery.hook!r} gave up on {delivery.event} {gave_up}{error}.")
     return notes
+
+
+def _last_line(output: str | None) -> str:
+    lines = [line.strip() for line in (output or "").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 def _usual(history: TaskHistory, now: datetime) -> list[str]:

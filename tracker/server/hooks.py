@@ -52,9 +52,15 @@ async def retry_deliveries(services: Services, request: web.Request) -> web.Resp
     return json_response({"retried": retried})
 
 
+async def get_delivery(services: Services, request: web.Request) -> web.Response:
+    """Get a delivery, with what its hook printed."""
+    return json_response(delivery_json(await services.store.get_delivery(request.match_info["id"])))
+
+
 async def retry_delivery(services: Services, request: web.Request) -> web.Response:
-    """Retry a failed or dead delivery."""
-    delivery = await services.store.retry_delivery(request.match_info["id"])
+    """Retry a failed or dead delivery; with ``again`` a succeeded one too."""
+    again = request[QUERY].get("again", False)
+    delivery = await services.store.retry_delivery(request.match_info["id"], again=again)
     services.hooks.wake()
     return json_response(delivery_json(delivery), HTTPStatus.OK)
 

@@ -109,6 +109,12 @@ def _parse_position(text: str) -> str:
     return text
 
 
+def _parse_flag(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
 def _parse_wait(text: str) -> float:
     try:
         seconds = float(text)
@@ -161,6 +167,9 @@ TASK_LIST: Final = (
 )
 TASK: Final = (_WAIT,)
 DELIVERY_LIST: Final = (_HOOK, DELIVERY_STATUS, _SINCE, _LIMIT, _text("cursor", _CURSOR, _parse_position))
+DELIVERY_AGAIN: Final = (
+    Parameter("again", "true: also run one again that succeeded.", {"type": "boolean", "default": False}, _parse_flag),
+)
 DELIVERY_RETRY: Final = (_HOOK, RETRIED_STATUS, _SINCE)
 _KEY: Final = _text("Idempotency-Key", "A repeated key never creates a second upstream job.", location="header")
 RESUBMIT_HEADERS: Final = (_KEY,)

@@ -92,6 +92,13 @@ class Reader(Protocol):
     async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
         """The hook runs of a task, oldest first."""
 
+    async def get_delivery(self, delivery_id: str) -> DeliveryRecord:
+        """One hook run.
+
+        Raises:
+            DeliveryNotFound: no delivery has this id.
+        """
+
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
         """The hook runs of all tasks, newest first."""
 
@@ -276,8 +283,12 @@ class Store(Reader, Protocol):
     async def fail_deliveries(self, hook: str, error: str) -> int:
         """End all pending deliveries of a hook as failed, without an attempt; the number of them."""
 
-    async def retry_delivery(self, delivery_id: str) -> DeliveryRecord:
+    async def retry_delivery(self, delivery_id: str, *, again: bool = False) -> DeliveryRecord:
         """Make a failed or dead delivery pending again, with its attempts reset.
+
+        Args:
+            delivery_id: the delivery.
+            again: the same for one that succeeded: its hook runs once more.
 
         Raises:
             DeliveryNotFound: no delivery has this id.

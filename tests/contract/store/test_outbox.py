@@ -229,7 +229,7 @@ async def test_a_late_result_of_an_earlier_attempt(engine: OpenWorld) -> None:
 
 
 async def test_retrying_by_hand(engine: OpenWorld) -> None:
-    """A failed or dead delivery restarts; a running or succeeded one does not change; an unknown one is an error."""
+    """A failed or dead delivery restarts; a succeeded one only on request, a running one never."""
     async with engine() as world:
         await live(world)
         await fan_out(world, "publish")
@@ -243,8 +243,14 @@ async def test_retrying_by_hand(engine: OpenWorld) -> None:
         assert again.attempt == 1
         await world.store.record_attempt(job.id, result(DeliveryStatus.SUCCEEDED), job.attempt)
         assert (await world.at(60).retry_delivery(job.id)).status is DeliveryStatus.SUCCEEDED
-        with pytest.raises(DeliveryNotFound):
-            await world.at(60).retry_delivery("unknown")
+        assert (await world.store.get_delivery(job.id)).status is DeliveryStatus.SUCCEEDED
+        once_more = await world.at(60).retry_delivery(job.id, again=True)
+        assert (once_more.status, once_more.attempts, once_more.finished_at) == (DeliveryStatus.PENDING, 0, None)
+        assert [found.id for found in await claim(world, at=60)].count(job.id) == 1
+        assert (await world.at(60).retry_delivery(job.id, again=True)).status is DeliveryStatus.RUNNING
+        for change in (world.at(60).retry_delivery("unknown"), world.store.get_delivery("unknown")):
+            with pytest.raises(DeliveryNotFound):
+                await change
 
 
 async def test_a_hook_gets_the_task_as_of_its_event(engine: OpenWorld) -> None:

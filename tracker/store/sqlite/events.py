@@ -21,7 +21,10 @@ from tracker.store.sqlite.rows import (
 from tracker.store.values import FeedEvent
 
 _LIGHT_EVENT: Final = EVENT_COLUMNS.replace("payload", "NULL")
-_LIGHT_DELIVERY: Final = DELIVERY_COLUMNS.replace("output", "NULL")
+_LIGHT_DELIVERY: Final = DELIVERY_COLUMNS.replace(
+    "output", "iif(status = 'failed' OR status = 'dead', substr(output, -300), NULL)"
+)
+"""The end of what a run printed that the hook gave up on, and no other output."""
 
 # How long the latest tasks of the route and account took, seconds; a task that has ended needs no comparison.
 _USUAL: Final = """

@@ -202,8 +202,8 @@ def retry_deliveries(tx: Transaction, wanted: DeliveryFilter) -> int:
     ).rowcount
 
 
-def retry_delivery(tx: Transaction, delivery_id: str) -> DeliveryRecord:
-    """Make a failed or dead delivery pending again; any other stays as it is.
+def retry_delivery(tx: Transaction, delivery_id: str, *, again: bool = False) -> DeliveryRecord:
+    """Make a failed or dead delivery pending again, with ``again`` a succeeded one too; any other stays as it is.
 
     Raises:
         DeliveryNotFound: no delivery has this id.
@@ -211,9 +211,9 @@ def retry_delivery(tx: Transaction, delivery_id: str) -> DeliveryRecord:
     tx.db.execute(
         """
         UPDATE deliveries SET status = 'pending', attempts = 0, due_at = ?, finished_at = NULL
-        WHERE id = ? AND status IN ('failed', 'dead')
+        WHERE id = ? AND (status IN ('failed', 'dead') OR (status = 'succeeded' AND ?))
         """,
-        (tx.in_ms(), delivery_id),
+        (tx.in_ms(), delivery_id, again),
     )
     row = tx.db.execute(f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
     if row is None:

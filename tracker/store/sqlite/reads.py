@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.task import TaskId
-from tracker.errors import TaskNotFound
+from tracker.errors import DeliveryNotFound, TaskNotFound
 from tracker.store.sqlite import counts, lists, model_lists, pruning
 from tracker.store.sqlite.connections import Connections
 from tracker.store.sqlite.events import SELECT_HISTORY, feed_event_from, history_from, select_after
@@ -174,6 +174,12 @@ class SqliteReader:
         if not rows:
             await self.get_task(task_id)
         return [delivery_from(row) for row in rows]
+
+    async def get_delivery(self, delivery_id: str) -> DeliveryRecord:
+        rows = await self._rows(f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE id = ?", (delivery_id,))
+        if not rows:
+            raise DeliveryNotFound(f"no delivery has the id {delivery_id}")
+        return delivery_from(rows[0])
 
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
         async with self._searches.search():
