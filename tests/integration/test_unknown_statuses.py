@@ -64,9 +64,9 @@ async def test_an_unknown_status_is_still_running(tmp_path: Path) -> None:
                 text = "a kite [sandbox: stage=strange; duration=10000]"
                 task = await api.submit(name, request_of(name, text, Song("song-1", f"clip-{name}")))
                 pass_time(sandbox, task["external_id"], 5000)  # half-way, with the strange status
-                sentence = await sentence_of(api, task, "is not in its contract")
+                sentence = await sentence_of(api, task, "which its documents do not name")
                 assert "it was seen" in sentence
-                assert "is treated as still running" in sentence
+                assert "counts as running" in sentence
                 return task
 
             tasks = await asyncio.gather(*map(follow, PLAYED))
