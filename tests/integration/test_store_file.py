@@ -23,7 +23,7 @@ from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.sqlite import checkpoints, open_reader
-from tracker.store.sqlite.checkpoints import COMMITS, Checkpointer
+from tracker.store.sqlite.checkpoints import PAGES, PAGES_OF_COMMIT, Checkpointer
 from tracker.store.sqlite.identity import APPLICATION_ID
 from tracker.store.sqlite.schema import migrations
 from tracker.store.values import ArchiveWish, AttemptResult
@@ -328,12 +328,34 @@ def test_checkpoints_continue_after_failures(tmp_path: Path) -> None:
         checkpointer.start()
         for attempt in (1, 2, 3):
             assert path.stat().st_size < 100_000
-            for _ in range(COMMITS):
-                checkpointer.note_commit()
+            checkpointer.note_commit(PAGES)
             assert tried.get(timeout=10) == attempt
         checkpointer.stop()
         assert path.stat().st_size > 100_000
     assert [line["event"] for line in logged] == ["store.failed", "store.checkpoint_recovered"]
+
+
+def test_checkpoints_come_by_what_was_written() -> None:
+    """A lone change in each commit needs more commits than fifty together: few pages are copied again and again."""
+    counts = []
+    for changes in (1, 50):
+        tried = queue.SimpleQueue[None]()
+
+        def connect(tried: queue.SimpleQueue[None] = tried) -> sqlite3.Connection:
+            tried.put(None)
+            raise StoreUnavailable("not needed")
+
+        checkpointer = Checkpointer(connect)
+        checkpointer.start()
+        needed = -(-PAGES // (PAGES_OF_COMMIT + changes))
+        for _ in range(needed - 1):
+            checkpointer.note_commit(changes)
+        assert tried.empty()
+        checkpointer.note_commit(changes)
+        tried.get(timeout=10)
+        checkpointer.stop()
+        counts.append(needed)
+    assert counts == [91, 17]
 
 
 def test_a_log_that_a_reader_blocks_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,8 +370,7 @@ def test_a_log_that_a_reader_blocks_is_logged_once(tmp_path: Path, monkeypatch: 
             looked.put(None)
 
     def checkpoint() -> None:
-        for _ in range(COMMITS):
-            checkpointer.note_commit()
+        checkpointer.note_commit(PAGES)
         looked.get(timeout=10)
 
     checkpointer = Checkpointer(lambda: sqlite3.connect(path, factory=Reported))

@@ -12,6 +12,7 @@ from tests.kits.logs import captured_logs
 from tests.kits.world import World
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.sqlite import files
+from tracker.store.sqlite.checkpoints import PAGES, PAGES_OF_COMMIT
 
 
 def remove(path: Path) -> None:
@@ -37,7 +38,7 @@ async def test_nothing_is_written_after_a_file_is_gone(
         change(tmp_path / f"t.db{ending}")
         before = sorted(path.name for path in tmp_path.iterdir())
         with captured_logs() as logged:
-            for n in range(2, 40):  # enough for a checkpoint
+            for n in range(2, 2 + PAGES // PAGES_OF_COMMIT):  # enough for a checkpoint
                 with pytest.raises(StoreUnavailable, match=rf"t\.db{ending}: (it was removed|it was replaced)"):
                     await world.submit(n)
         with pytest.raises(StoreUnavailable, match="while the tracker has it open"):

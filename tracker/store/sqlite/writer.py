@@ -176,7 +176,7 @@ class Writer:
         try:
             while (batch := self._queue.get()) is not None:
                 self._connection.commit(batch)
-                self._checkpointer.note_commit()
+                self._checkpointer.note_commit(len(batch))
                 loop.call_soon_threadsafe(self._answer, loop, batch)
         finally:
             self._checkpointer.stop()
