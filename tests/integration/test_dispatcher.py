@@ -58,7 +58,7 @@ async def run(world: World, clock: ManualClock) -> AsyncIterator[MakeDispatcher]
     def make(*specs: HookSpec, runner: Runner | None = None, **settings: Json) -> Dispatcher:
         runners = {"script": runner or ScriptRunner(os.environ)}
         dispatcher = Dispatcher(world.store, specs, runners, clock, draw=lambda: 0.5, **settings)
-        world.store.subscribe_commits(lambda _: dispatcher.wake())
+        world.store.subscribe_commits(lambda _: dispatcher.note_commit())
         dispatcher.start()
         made.append(dispatcher)
         return dispatcher
@@ -135,6 +135,16 @@ async def test_what_waited_before_the_start_is_delivered(world: World, run: Make
     await world.finish()
     run(make_spec("/bin/true"))
     assert (await world.attempts(1))[0].status is DeliveryStatus.SUCCEEDED
+
+
+async def test_commits_between_two_batches_wake_nobody(world: World, run: MakeDispatcher) -> None:
+    """The loop makes a round for each batch of events, not for each commit, and fans out all of them."""
+    run(make_spec("/bin/true", on=("task.failed",)))
+    for n in range(40):
+        await world.follow(n)
+        await world.poll(n, Status.SUCCEEDED)
+    await until(lambda: not world.edit("SELECT seq FROM outbox"))
+    assert world.store.calls["next_delivery_in_s"] <= world.store.calls["fan_out"] + 2
 
 
 async def test_events_of_a_task_run_in_order(world: World, run: MakeDispatcher, gate: Gate) -> None:

@@ -390,4 +390,4 @@ class Tracker:
 
     def _wake_dispatcher(self, applied: Sequence[Applied]) -> None:
         if any(change.announced for change in applied):
-            self.dispatcher.wake()
+            self.dispatcher.note_commit()

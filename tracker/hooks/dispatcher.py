@@ -102,6 +102,7 @@ class Dispatcher:
         self._must_fan_out = True
         self._idle_rounds = 0
         self._fanned_out_at = float("-inf")
+        self._next_batch: asyncio.TimerHandle | None = None
         self._stop_asked = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._last_progress = clock.monotonic()
@@ -144,6 +145,12 @@ class Dispatcher:
         """Fan out and claim at once: something was committed, or a delivery was retried by hand. Never blocks."""
         self._must_fan_out = True
         self._woken.set()
+
+    def note_commit(self) -> None:
+        """Fan out what was committed: at once, or in the next batch. Never blocks."""
+        self._must_fan_out = True
+        if not self._waits_for_batch():
+            self._woken.set()
 
     def set_specs(self, specs: Sequence[HookSpec]) -> None:
         """Replace the configured hooks, and reset the health of every hook, disabled ones included.
@@ -278,9 +285,7 @@ class Dispatcher:
 
     async def _fan_out(self) -> None:
         """Turn a batch of committed events into deliveries; while more are waiting, the next batch follows at once."""
-        early_s = self._fanned_out_at + GATHER_S - asyncio.get_running_loop().time()
-        if early_s > 0:
-            asyncio.get_running_loop().call_later(early_s, self._woken.set)
+        if self._waits_for_batch():
             return
         self._fanned_out_at = asyncio.get_running_loop().time()
         self._must_fan_out = False  # before the first await: a commit from here on sets it again
@@ -299,6 +304,20 @@ class Dispatcher:
         if looked_at >= FAN_OUT_LIMIT:
             self._fanned_out_at = float("-inf")
             self.wake()
+
+    def _waits_for_batch(self) -> bool:
+        """Whether the last batch was a moment ago: a timer wakes the loop when the next is due, not each commit."""
+        loop = asyncio.get_running_loop()
+        due_at = self._fanned_out_at + GATHER_S
+        if due_at <= loop.time():
+            return False
+        if self._next_batch is None:
+            self._next_batch = loop.call_at(due_at, self._begin_batch)
+        return True
+
+    def _begin_batch(self) -> None:
+        self._next_batch = None
+        self._woken.set()
 
     async def _recall(self) -> None:
         """Read the health of hooks before the start, or the reload, from their deliveries."""
