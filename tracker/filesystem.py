@@ -15,6 +15,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tracker.errors import ConfigError, StoreUnusable
@@ -92,30 +94,60 @@ def _unseen(path: Path, error: OSError, fix: str) -> str:
     return f"{path}: cannot be read ({error.strerror}); {fix}"
 
 
-def make_directory(path: Path) -> None:
+def make_directory(path: Path, sync_names: Callable[[Path], None] | None = None) -> bool:
     """Create a directory and its parents, private in any umask, and sync their names.
 
     The name of an existing directory is synced too: its creator may have died before doing so.
 
+    Args:
+        path: the directory.
+        sync_names: syncs the names in its parent; by default `sync_directory`.
+
+    Returns:
+        Whether it is new.
+
     Raises:
         OSError: it cannot be created or synced.
     """
-    missing = []
-    level = path
-    while not level.is_dir() and level != level.parent:
-        missing.append(level)
-        level = level.parent
-    for level in reversed(missing):
-        try:
-            level.mkdir(PRIVATE_DIRECTORY)
-        except FileExistsError:  # another process was first, or it is a file
-            if not level.is_dir():
-                raise
-        else:
-            level.chmod(PRIVATE_DIRECTORY)  # the umask may have removed the owner's rights
-        sync_directory(level.parent)
-    if not missing:
-        sync_directory(path.parent)
+    is_new = True
+    try:
+        path.mkdir(PRIVATE_DIRECTORY)
+    except FileNotFoundError:
+        if path == path.parent:
+            raise
+        make_directory(path.parent)
+        return make_directory(path, sync_names)
+    except FileExistsError:  # it may be a file
+        if not path.is_dir():
+            raise
+        is_new = False
+    else:
+        path.chmod(PRIVATE_DIRECTORY)  # the umask may have removed the owner's rights
+    (sync_names or sync_directory)(path.parent)
+    return is_new
+
+
+class SharedSync:
+    """Syncs the names in one directory for many threads: those that wait for their turn share the next sync."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._begun = 0
+        self._done = 0
+
+    def __call__(self, path: Path) -> None:
+        """Return after a sync that began after this call.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        needed = self._begun + 1  # one that is running may have read the names before
+        with self._turn:
+            if self._done >= needed:
+                return
+            self._begun += 1
+            sync_directory(path)
+            self._done = self._begun
 
 
 def sync_directory(path: Path) -> None:

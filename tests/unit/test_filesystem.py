@@ -2,15 +2,19 @@
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Semaphore
 
 import pytest
 
+from tests.kits.waiting import WITHIN_S
 from tracker.archive.file_storage import DirectoryStorage
 from tracker.archive.partial import Partial, PartialFiles
 from tracker.config.credentials import CALLBACK_SECRET_FILE, find_or_make_callback_secret
-from tracker.filesystem import make_directory, sync_directory
+from tracker.filesystem import SharedSync, make_directory, sync_directory
 
 
 @pytest.fixture
@@ -88,6 +92,56 @@ def test_a_file_system_without_directory_sync_is_accepted(tmp_path: Path, monkey
     failure = OSError(5, "Input/output error")
     with pytest.raises(OSError, match="Input/output"):
         sync_directory(tmp_path)
+
+
+class NotingLock:
+    """A lock that counts who waits for it or has it."""
+
+    def __init__(self) -> None:
+        self.arrived = Semaphore(0)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.arrived.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_threads_that_wait_share_the_next_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync that was running already does not count: it may have read the names before."""
+    running, go_on = threading.Event(), threading.Event()
+    syncs: list[int] = []
+    real = os.fsync
+
+    def note(handle: int) -> None:
+        syncs.append(handle)
+        running.set()
+        assert go_on.wait(WITHIN_S)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    sync, turn = SharedSync(), NotingLock()
+    monkeypatch.setattr(sync, "_turn", turn)
+    with ThreadPoolExecutor(5) as pool:
+        calls = [pool.submit(sync, tmp_path)]
+        assert running.wait(WITHIN_S)
+        calls += [pool.submit(sync, tmp_path) for _ in range(4)]
+        for _ in range(5):
+            assert turn.arrived.acquire(timeout=WITHIN_S)
+        go_on.set()
+        for call in calls:
+            call.result()
+    assert len(syncs) == 2
+
+
+def test_a_failed_sync_is_not_shared(tmp_path: Path) -> None:
+    """The next thread syncs again."""
+    sync = SharedSync()
+    with pytest.raises(FileNotFoundError):
+        sync(tmp_path / "missing")
+    sync(tmp_path)
 
 
 def test_the_name_of_the_callback_secret_is_synced(tmp_path: Path, synced: list[tuple[Path, frozenset[str]]]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tracker.errors import ArchiveStorageUnavailable, ConfigError
-from tracker.filesystem import make_directory, sync_directory
+from tracker.filesystem import SharedSync, make_directory, sync_directory
 
 if TYPE_CHECKING:
     from tracker.archive.partial import FinishedFile
@@ -88,6 +88,7 @@ class DirectoryStorage:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+        self._sync_root = SharedSync()
         self._is_durable = False
 
     async def store(
@@ -106,10 +107,12 @@ class DirectoryStorage:
             if not self._is_durable:
                 make_directory(self._root)
                 self._is_durable = True
-            make_directory(home)
+            is_new = make_directory(home, self._sync_root)
             again = 0
             final = home / name_of(again)
-            while (exists := final.exists()) and not _is_same(final, finished):
+            while exists := not is_new and final.exists():
+                if _is_same(final, finished):
+                    break
                 again += 1
                 final = home / name_of(again)
             if exists:

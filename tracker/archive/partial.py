@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from tracker.archive.media import HEAD_BYTES
 from tracker.errors import ArchiveStorageUnavailable
@@ -76,8 +76,8 @@ class PartialFiles:
         name = self._names.get(key)
         return None if name is None else self._directory / name
 
-    def open(self, key: str, version: str | None, expected_bytes: int) -> tuple[Path, BinaryIO]:
-        """Make the file of an output, in place of an earlier one. Blocks.
+    def open(self, key: str, version: str | None, expected_bytes: int) -> tuple[Path, int]:
+        """Make the file of an output, in place of an earlier one; its path and its handle. Blocks.
 
         Raises:
             OSError: it cannot be made.
@@ -93,7 +93,7 @@ class PartialFiles:
         path = self._directory / name
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
         self._names[key] = name
-        return path, os.fdopen(handle, "r+b", buffering=0)
+        return path, handle
 
     def check_space(self, missing_bytes: int) -> None:
         """Raise `ArchiveStorageUnavailable` unless so many bytes fit on the disk. Blocks."""
@@ -127,7 +127,7 @@ class Partial:
         self._version: str | None = None
         self._expected_bytes = 0
         self._path: Path | None = None
-        self._file: BinaryIO | None = None
+        self._handle: int | None = None
         self._pieces: list[bytes] = []
         self._buffered = 0
         self._hash = hashlib.sha256()
@@ -146,7 +146,7 @@ class Partial:
     @property
     def is_open(self) -> bool:
         """Whether `close` has something to do."""
-        return self._file is not None
+        return self._handle is not None
 
     @property
     def is_full(self) -> bool:
@@ -188,8 +188,8 @@ class Partial:
             if path is None or self._is_closed:
                 raise ArchiveStorageUnavailable("the archive cannot be written: the partial file was removed")
             self._files.check_space(expected_bytes - path.stat().st_size)
-            self._path, self._file = path, path.open("r+b", buffering=0)
-            while block := self._file.read(_BLOCK):
+            self._path, self._handle = path, os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            while block := os.read(self._handle, _BLOCK):
                 self._add_to_head(block)
                 self._hash.update(block)
                 self.size += len(block)
@@ -217,11 +217,11 @@ class Partial:
 
     def read(self, start: int, size: int) -> bytes:
         """Bytes that were written, or the buffer if none were. Blocks."""
-        if self._file is None:
+        if self._handle is None:
             self._pieces = [b"".join(self._pieces)]
             return self._pieces[0][start : start + size]
         with _translated():
-            return os.pread(self._file.fileno(), size, start)
+            return os.pread(self._handle, size, start)
 
     def finish(self, digests: Iterable[tuple[str, bytes]] = ()) -> FinishedFile:
         """Write the rest of the complete file and sync it to disk. Blocks.
@@ -234,12 +234,12 @@ class Partial:
         """
         with self._lock:
             self.flush()
-            if self._file is None or self._path is None:
+            if self._handle is None or self._path is None:
                 raise ArchiveStorageUnavailable("the archive was stopped")  # canceled meanwhile
             try:
                 with _translated():
                     self._check(digests)
-                    os.fsync(self._file.fileno())
+                    os.fsync(self._handle)
                     self.close()
             except (ArchiveStorageUnavailable, DigestMismatch):
                 self.discard()
@@ -254,28 +254,23 @@ class Partial:
     def _digest(self, algorithm: str) -> bytes:
         if algorithm == self._hash.name:
             return self._hash.digest()
-        assert self._file is not None  # noqa: S101 - the caller has written it
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        self._file.seek(0)
-        while block := self._file.read(_BLOCK):
+        digest, at = hashlib.new(algorithm, usedforsecurity=False), 0
+        while block := self.read(at, _BLOCK):
             digest.update(block)
+            at += len(block)
         return digest.digest()
 
     def close(self) -> None:
         """Close the file; it remains for the next attempt. Blocks."""
         with self._lock:
             self._is_closed = True
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._close()
 
     def discard(self) -> None:
         """Delete the file of this output. Blocks."""
         with self._lock:
             with contextlib.suppress(OSError):
-                if self._file is not None:
-                    self._file.close()
-            self._file = None
+                self._close()
             self._forget_bytes()
             with contextlib.suppress(OSError):
                 self._files.remove(self._key)
@@ -284,17 +279,22 @@ class Partial:
         """Note that the finished file has its final name."""
         self._files.forget(self._key)
 
+    def _close(self) -> None:
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            os.close(handle)
+
     def _open(self) -> None:
-        if self._file is None:
-            self._path, self._file = self._files.open(self._key, self._version, self._expected_bytes or self.size)
+        if self._handle is None:
+            self._path, self._handle = self._files.open(self._key, self._version, self._expected_bytes or self.size)
 
     def _write(self) -> None:
-        assert self._file is not None  # noqa: S101 - the caller has opened it
+        assert self._handle is not None  # noqa: S101 - the caller has opened it
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces, self._buffered = [], 0
         rest = memoryview(data)
         while rest:
-            rest = rest[self._file.write(rest) :]
+            rest = rest[os.write(self._handle, rest) :]
         self._hash.update(data)
 
     def _add_to_head(self, data: bytes) -> None:
