@@ -44,6 +44,7 @@ BOUNDED: Mapping[str, str] = {
     r"FROM events ORDER BY seq DESC LIMIT 1$": "the newest event",
     r"^\s*WITH RECURSIVE lanes\b": "a few searches for each lane",
     r"FROM archives INDEXED BY archives_next\b(?s:.*)LIMIT 500\b": "the first entries in the order of the claim",
+    r"^SELECT count\(\*\), max\(created_at\) FROM tasks$": "of a copy, when the database is damaged",
     r"^\s*UPDATE (tasks|deliveries|archives) SET due_at = due_at - \?": "what is open, when the clock was set back",
 }
 """Pattern of a statement -> what bounds it, although its plan has a scan."""
@@ -54,17 +55,19 @@ _seen: dict[str, Sequence[Any]] = {}
 
 
 class _Recorder(sqlite3.Connection):
-    """Remembers what it runs, with an example of the parameters."""
+    """Remembers what it ran, with an example of the parameters."""
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401 - as the base class
+        cursor = super().execute(sql, parameters)
         _seen.setdefault(sql, parameters)
-        return super().execute(sql, parameters)
+        return cursor
 
     def executemany(self, sql: str, parameters: Any, /) -> sqlite3.Cursor:  # noqa: ANN401 - as the base class
         rows = list(parameters)
+        cursor = super().executemany(sql, rows)
         if rows:
             _seen.setdefault(sql, rows[0])
-        return super().executemany(sql, rows)
+        return cursor
 
 
 _connect = sqlite3.connect
