@@ -213,20 +213,22 @@ async def test_the_sweep_reads_only_what_is_due(tmp_path: Path) -> None:
         assert not [step for step in plans[1] if re.search(r"SCAN (?!\(subquery)|TEMP B-TREE", step)]
 
 
-@pytest.mark.parametrize("due_in_s", [-10, 3600], ids=["due", "waiting"])
-async def test_a_claim_of_the_archive_costs_the_same_however_much_there_is(tmp_path: Path, due_in_s: float) -> None:
+@pytest.mark.parametrize(("due_in_s", "attempts"), [(-10, 0), (-10, 1), (3600, 1)], ids=["new", "due again", "waiting"])
+async def test_a_claim_of_the_archive_costs_the_same_however_much_there_is(
+    tmp_path: Path, due_in_s: float, attempts: int
+) -> None:
     """It examines a limited number of items in the order of its choice: 10,000 cost it no more than 1,000."""
     async with World(tmp_path / "t.db") as world:
         await world.follow(1)
         add = (
             "WITH RECURSIVE item (n) AS (VALUES (?1) UNION ALL SELECT n + 1 FROM item WHERE n < ?2) "
-            "INSERT INTO archives (task_id, identity, n, state, due_at, expires_at, created_at) "
-            "SELECT ?3, n, n, 'pending', ?4, n, 0 FROM item"
+            "INSERT INTO archives (task_id, identity, n, state, due_at, attempts, expires_at, created_at) "
+            "SELECT ?3, n, n, 'pending', ?4, ?5, n, 0 FROM item"
         )
         due_at = round(after(due_in_s).timestamp() * 1000)
-        world.edit(add, 1, 1000, make_task_name(1), due_at)
+        world.edit(add, 1, 1000, make_task_name(1), due_at, attempts)
         few = await world.store.count_steps(lambda: world.store.claim_archives(10, 40))
-        world.edit(add, 1001, 10_000, make_task_name(1), due_at)
+        world.edit(add, 1001, 10_000, make_task_name(1), due_at, attempts)
         assert await world.store.count_steps(lambda: world.store.claim_archives(10, 40)) < 1.2 * few
 
 

@@ -43,8 +43,8 @@ BOUNDED: Mapping[str, str] = {
     r"FROM deliveries NOT INDEXED\b(?s:.*)ORDER BY rowid DESC LIMIT [?1]( OFFSET \?)?$": "the same of deliveries",
     r"FROM events ORDER BY seq DESC LIMIT 1$": "the newest event",
     r"^\s*WITH RECURSIVE lanes\b": "a few searches for each lane",
-    r"FROM archives INDEXED BY archives_next\b(?s:.*)LIMIT 500\b": "the first entries in the order of the claim",
     r"^SELECT count\(\*\), max\(created_at\) FROM tasks$": "of a copy, when the database is damaged",
+    r"FROM archives INDEXED BY archives_new\b(?s:.*)LIMIT (500|1)\b": "the first entries in the order of the claim",
     r"^\s*UPDATE (tasks|deliveries|archives) SET due_at = due_at - \?": "what is open, when the clock was set back",
 }
 """Pattern of a statement -> what bounds it, although its plan has a scan."""

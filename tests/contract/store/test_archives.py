@@ -54,6 +54,23 @@ async def test_items_that_wait_for_a_retry_do_not_hide_due_ones(engine: OpenWorl
         assert await claim(world, 5) == [make_task_name(n) for n in (702, 701, 700)]
 
 
+async def test_files_that_are_due_again_are_claimed_in_the_same_order(engine: OpenWorld) -> None:
+    """A retry is neither before nor behind what was never tried; the next due time is the earliest of both."""
+    async with engine() as world:
+        await bring(world, 1, 7200)
+        await bring(world, 2, 3600)
+        assert await world.store.next_archive_in_s() == 0
+        for job in await world.store.claim_archives(2, 900):
+            waits = ArchiveResult(ArchiveState.PENDING, retry_in_s=30, error="-", expires_at=job.expires_at)
+            await world.store.record_archive(job, waits)
+        assert (await claim(world, 9), await world.store.next_archive_in_s()) == ([], 30)
+        await bring(world, 3, 5400, at=1)
+        world.clock.advance(60)
+        assert await world.store.next_archive_in_s() == -59
+        assert await claim(world, 9) == [make_task_name(n) for n in (2, 3, 1)]
+        assert await world.store.next_archive_in_s() == 900
+
+
 async def test_several_files_of_one_task_are_claimed_together(engine: OpenWorld) -> None:
     """Each is a job of its own, with the attempt that it is; a file is leased once."""
     async with engine() as world:

@@ -22,6 +22,8 @@ from tracker.store.sqlite import outbox
 from tracker.store.sqlite.inline_data import SELECT_PIECE
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
+    NEW_ARCHIVE,
+    WAITING_ARCHIVE,
     archive_from,
     batches,
     from_ms,
@@ -46,7 +48,8 @@ _ARCHIVED_KEY = f"{Source.CLOCK}:-:archived"
 
 def plan(db: sqlite3.Connection, tasks: Sequence[Task], choose: ArchiveChoice, now: datetime) -> None:
     """Create the items of new outputs, in the transaction that stores the outputs."""
-    _insert_missing(db, tasks, choose, now)
+    if _insert_missing(db, tasks, choose, now):
+        return  # no file of these tasks is stored yet
     for task in _with_copies(db, tasks):
         _announce_if_safe(db, task, now)
 
@@ -64,16 +67,22 @@ def _with_copies(db: sqlite3.Connection, tasks: Iterable[Task]) -> list[Task]:
     return [ended[task_id] for task_id in orjson.loads(found)]
 
 
-def _insert_missing(db: sqlite3.Connection, tasks: Iterable[Task], choose: ArchiveChoice, now: datetime) -> None:
+def _insert_missing(db: sqlite3.Connection, tasks: Iterable[Task], choose: ArchiveChoice, now: datetime) -> bool:
+    """Create the items that do not exist; whether all of these tasks' files are new and have an item now."""
     rows: list[tuple[object, ...]] = []
+    files = new = 0
     now_ms = to_ms(now)
     for task in tasks:
         for n, output in enumerate(task.outputs):
-            choice = choose(task, output) if is_file(output) else None
+            if not is_file(output):
+                continue
+            files += 1
+            choice = choose(task, output)
             if choice is not None:
                 rows.append((task.id, output_identity(output), n, now_ms, to_ms(choice.expires_at), now_ms))
     for batch in batches(rows):
-        db.execute(_insert_statement(len(batch)), list(chain.from_iterable(batch)))
+        new += db.execute(_insert_statement(len(batch)), list(chain.from_iterable(batch))).rowcount
+    return new == files
 
 
 @cache
@@ -88,21 +97,21 @@ def _insert_statement(count: int) -> str:
 # A claim examines so many items of each index, and no more: it runs on the writer's thread, and callbacks wait for it.
 _EXAMINED = 500
 _BY_EXPIRY = "expires_at IS NULL, expires_at, due_at"
-_SOONEST = f"""
-    SELECT task_id, identity, n, attempts, expires_at FROM (
+_NEW_DUE = f"""
+    SELECT task_id, identity, n, attempts, expires_at, due_at FROM (
         SELECT task_id, identity FROM (
-            SELECT task_id, identity, due_at FROM archives INDEXED BY archives_next
-            WHERE due_at IS NOT NULL ORDER BY {_BY_EXPIRY} LIMIT {_EXAMINED})
+            SELECT task_id, identity, due_at FROM archives INDEXED BY archives_new
+            WHERE {NEW_ARCHIVE} ORDER BY {_BY_EXPIRY} LIMIT {_EXAMINED})
         WHERE due_at <= :now LIMIT :limit)
     CROSS JOIN archives USING (task_id, identity)
 """
-"""The due items among those whose URL expires first."""
-_LONGEST_DUE = f"""
-    SELECT task_id, identity, n, attempts, expires_at FROM (
-        SELECT * FROM archives INDEXED BY archives_due WHERE due_at <= :now ORDER BY due_at LIMIT {_EXAMINED})
+_DUE_AGAIN = f"""
+    SELECT task_id, identity, n, attempts, expires_at, due_at FROM (
+        SELECT * FROM archives INDEXED BY archives_waiting
+        WHERE {WAITING_ARCHIVE} AND due_at <= :now ORDER BY due_at LIMIT {_EXAMINED})
     ORDER BY {_BY_EXPIRY} LIMIT :limit
 """
-"""The same among those that have been due for longest: `_SOONEST` finds too few where many wait for a retry."""
+"""If more are due again, those that have been for longest go first."""
 _LEASE = """
     UPDATE archives SET state = 'running', attempts = attempts + 1, due_at = ?, holder = ?
     WHERE (task_id, identity) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))
@@ -129,11 +138,9 @@ def claim_archives(tx: Transaction, limit: int, lease_s: float) -> list[ArchiveJ
 
 def _find_due(tx: Transaction, limit: int) -> list[tuple[TaskId, str, int, int, int | None]]:
     values = {"now": tx.in_ms(), "limit": limit}
-    found = tx.db.execute(_SOONEST, values).fetchall()
-    if len(found) < limit:
-        known = set(found)
-        found += [row for row in tx.db.execute(_LONGEST_DUE, values) if row not in known]
-    return found[:limit]
+    found = [row for select in (_NEW_DUE, _DUE_AGAIN) for row in tx.db.execute(select, values)]
+    found.sort(key=lambda row: (row[4] is None, row[4] or 0, row[5]))
+    return [row[:5] for row in found[:limit]]
 
 
 def find_output(task: Task, identity: str) -> Output | None:
@@ -171,7 +178,8 @@ def record_archive(tx: Transaction, job: ArchiveJob, result: ArchiveResult) -> A
     task = get_task(db, job.task.id)
     if result.state is not ArchiveState.STORED:
         return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=False)
-    db.execute("DELETE FROM inline_pieces WHERE task_id = ? AND identity = ?", (task.id, job.identity))
+    if job.output.inline is not None:
+        db.execute("DELETE FROM inline_pieces WHERE task_id = ? AND identity = ?", (task.id, job.identity))
     task = _show_file(db, task, job.identity)
     announced = _announce_if_safe(db, task, tx.now)
     return Applied(task=task, outcome=Outcome.APPLIED, confirm=False, announced=announced)

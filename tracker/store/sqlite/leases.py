@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 from msgspec.structs import replace
 
-from tracker.store.sqlite.rows import TASK, task_from, tasks_from, time_of
+from tracker.store.sqlite.rows import NEW_ARCHIVE, TASK, WAITING_ARCHIVE, task_from, tasks_from, time_of
 from tracker.store.sqlite.tasks import get_task
 from tracker.store.values import Claimed
 
@@ -148,8 +148,14 @@ def poll_now(tx: Transaction, task_id: TaskId) -> Task:
 def move_due_times_back(tx: Transaction, by: timedelta) -> None:
     """Move every due time back by as much: polls, submits, hooks, files, and the ends of leases."""
     by_ms = by // timedelta(milliseconds=1)
-    for table in ("tasks", "deliveries", "archives"):
-        tx.db.execute(f"UPDATE {table} SET due_at = due_at - ? WHERE due_at IS NOT NULL", (by_ms,))
+    is_due = "due_at IS NOT NULL"
+    for table, which in (
+        ("tasks", is_due),
+        ("deliveries", is_due),
+        ("archives", NEW_ARCHIVE),
+        ("archives", WAITING_ARCHIVE),
+    ):
+        tx.db.execute(f"UPDATE {table} SET due_at = due_at - ? WHERE {which}", (by_ms,))
     # events from before the step do not show another one
     tx.db.execute(
         "INSERT INTO cursors (name, seq) VALUES (?, (SELECT coalesce(max(seq), 0) FROM events)), (?, ?)"

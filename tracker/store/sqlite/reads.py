@@ -20,7 +20,9 @@ from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
+    NEW_ARCHIVE,
     RECORD_COLUMNS,
+    WAITING_ARCHIVE,
     Row,
     archive_from,
     delivery_from,
@@ -60,6 +62,14 @@ _NEXT_DELIVERY = """
         WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
           AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
     ORDER BY due_at, mine.rowid LIMIT 1
+"""
+
+
+_NEXT_ARCHIVE = f"""
+    SELECT min(due_at) FROM (
+        SELECT * FROM (SELECT due_at FROM archives INDEXED BY archives_new WHERE {NEW_ARCHIVE} LIMIT 1)
+        UNION ALL
+        SELECT min(due_at) FROM archives INDEXED BY archives_waiting WHERE {WAITING_ARCHIVE})
 """
 
 
@@ -198,7 +208,7 @@ class SqliteReader:
         return [archive_from(row) for row in rows]
 
     async def next_archive_in_s(self) -> float | None:
-        ((due_at,),) = await self._rows("SELECT min(due_at) FROM archives WHERE due_at IS NOT NULL")
+        ((due_at,),) = await self._rows(_NEXT_ARCHIVE)
         return self._until_s(due_at)
 
     def _until_s(self, due_at: int | None) -> float | None:

@@ -90,6 +90,11 @@ EVENT_COLUMNS = "seq, task_id, at, source, stage, outcome, from_status, to_statu
 
 ARCHIVE_COLUMNS = "task_id, identity, n, state, attempts, due_at, expires_at, error, path, bytes, sha256, mime"
 
+NEW_ARCHIVE = "due_at IS NOT NULL AND attempts = 0 AND error IS NULL"
+"""Not tried yet, so due at once; in the index archives_new."""
+WAITING_ARCHIVE = "due_at IS NOT NULL AND (attempts > 0 OR error IS NOT NULL)"
+"""Leased, or to be tried again; in the index archives_waiting."""
+
 DELIVERY_COLUMNS = "id, task_id, seq, hook, event, status, attempts, due_at, error, output, created_at, finished_at"
 
 _TaskRow: Any = tuple[tuple(_HINTS[name] for name in Task.__struct_fields__)]  # type: ignore[misc]  # made here
