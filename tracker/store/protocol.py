@@ -63,7 +63,13 @@ class Reader(Protocol):
         """One task."""
 
     async def list_tasks(self, wanted: TaskFilter) -> Page:
-        """Tasks, newest first."""
+        """Tasks, newest first. A search that takes long is cut and continues at the cursor, see `Page`.
+
+        Searches delay no other method.
+
+        Raises:
+            SearchRefused: too many searches are running.
+        """
 
     async def find_external(self, external_id: ExternalId, route: str, account: str) -> TaskId | None:
         """The task of a route and account with this upstream id, None without one."""
@@ -100,7 +106,7 @@ class Reader(Protocol):
         """
 
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
-        """The hook runs of all tasks, newest first."""
+        """The hook runs of all tasks, newest first; a search like `list_tasks`."""
 
     async def count_deliveries(self) -> dict[str, dict[str, int]]:
         """How many deliveries there are: hook -> status -> count."""
@@ -121,7 +127,7 @@ class Reader(Protocol):
         """Archived files of such tasks that finished before a time, by task and identity after the ones given."""
 
     async def count_open(self) -> OpenCounts:
-        """What is open now. Unlike `stats` it costs little however many tasks have finished."""
+        """What is open now."""
 
     async def stats(self) -> dict[str, Json]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
