@@ -110,11 +110,19 @@ async def test_the_fast_path_fails_as_the_handlers(tmp_path: Path, failure: Exce
     assert fast[1], "a failure is logged"
 
 
-async def test_the_fast_path_checks_signatures_as_the_handlers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", ["applied, then a duplicate", "HTTP/1.0"])
+async def test_the_fast_path_checks_signatures_as_the_handlers(tmp_path: Path, case: str) -> None:
     """A wrong signature is refused and logged in the same form."""
-    fast, plain = await run_both(tmp_path, CASES["HTTP/1.0"], check_signature=refuse_signature)
+    fast, plain = await run_both(tmp_path, CASES[case], check_signature=refuse_signature)
     assert fast == plain
     assert b" 401 " in fast[0][0]  # type: ignore[index]
+
+
+async def test_the_fast_path_confirms_as_the_handlers(tmp_path: Path) -> None:
+    """With ``trust = "confirm"`` the end is only polled."""
+    fast, plain = await run_both(tmp_path, CASES["applied, then a duplicate"], trust="confirm")
+    assert fast == plain
+    assert b'"polling"' in fast[0][0]  # type: ignore[index]
 
 
 async def test_an_application_with_middlewares_is_refused(tmp_path: Path) -> None:
