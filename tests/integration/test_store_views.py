@@ -1,10 +1,14 @@
 """The views as other programs read them: typed columns, no reserved words of other dialects, and indexes in use."""
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
+from tests.kits.clock import START
 from tests.kits.world import World
 from tracker.domain.task import Status
 
@@ -16,11 +20,13 @@ RESERVED = frozenset(
 COLUMNS = {
     "v_events": {"seq": "INTEGER", "task_id": "TEXT", "at": "TEXT", "from": "TEXT", "to": "TEXT", "payload": "TEXT"},
     "v_outputs": {"task_id": "TEXT", "n": "INTEGER", "url": "TEXT", "duration_s": "REAL", "archived": "INTEGER"},
-    "v_deliveries": {"id": "TEXT", "seq": "INTEGER", "next_attempt_at": "TEXT", "created_at": "TEXT"},
+    "v_deliveries": {"id": "TEXT", "seq": "INTEGER", "next_attempt_at": "TEXT", "took_s": "REAL"},
     "v_tasks": {"id": "TEXT", "progress": "INTEGER", "error": "TEXT", "outputs": "TEXT", "created_at": "TEXT"},
     "v_active": {"id": "TEXT", "labels": "TEXT"},
     "v_finished": {"id": "TEXT", "result": "TEXT"},
     "v_failures": {"id": "TEXT", "request": "TEXT"},
+    "v_daily": {"day": "TEXT", "route": "TEXT", "tasks": "INTEGER", "mean_s": "REAL"},
+    "v_routes": {"route": "TEXT", "failed": "INTEGER", "success_rate": "REAL", "p95_s": "REAL"},
 }
 
 
@@ -79,3 +85,49 @@ async def test_the_views_survive_a_rewrite(tmp_path: Path) -> None:
     """Programs that parse and rewrite a view put each SELECT of a UNION into parentheses."""
     async with World(tmp_path / "t.db") as world:
         assert world.edit("SELECT name FROM sqlite_schema WHERE type = 'view' AND sql LIKE '%UNION%'") == []
+
+
+async def test_sums_by_day_and_route(tmp_path: Path) -> None:
+    """How many of each day and route succeeded, and how long that took; routes of the last seven days only."""
+    async with World(tmp_path / "t.db") as world:
+        for n in range(1, 5):
+            await world.follow(n)
+        for n, took_s in ((1, 2), (2, 4), (3, 9)):
+            await world.call(n, Status.SUCCEEDED if n < 3 else Status.FAILED, at=took_s)
+        daily = world.edit("SELECT day, route, account, tasks, succeeded, failed, active, mean_s FROM v_daily")
+        assert daily == [(START.date().isoformat(), "suno.generate", "default", 4, 2, 1, 1, 3.0)]
+        assert world.edit("SELECT * FROM v_routes") == [], "the test's clock is in the past"
+        world.edit("DROP TRIGGER tasks_succeeded_is_final")
+        world.edit("DROP TRIGGER tasks_failed_is_final")
+        world.edit("DROP TRIGGER tasks_keep_their_identity")
+        now = "CAST(strftime('%s', 'now') AS INTEGER) * 1000"
+        world.edit(
+            f"UPDATE tasks SET finished_at = {now} + finished_at - created_at, created_at = {now}"
+            " WHERE finished_at IS NOT NULL"
+        )
+        (row,) = world.edit("SELECT route, succeeded, failed, success_rate, p50_s, p95_s FROM v_routes")
+        assert row == ("suno.generate", 2, 1, pytest.approx(2 / 3), 2.0, 4.0)
+
+
+async def test_the_datasette_file_describes_the_views(tmp_path: Path) -> None:
+    """Every described view and column exists, every view is described, and every canned query runs."""
+    text = (Path(__file__).parents[2] / "config" / "datasette.yaml").read_text(encoding="utf-8")
+    (database,) = yaml.safe_load(text)["databases"].values()
+    async with World(tmp_path / "t.db") as world:
+        await world.follow(1, labels={"customer": "anna"})
+        await world.call(1, Status.SUCCEEDED)
+        views = {name for (name,) in world.edit("SELECT name FROM sqlite_schema WHERE type = 'view'")}
+        described = {name: table for name, table in database["tables"].items() if not table.get("hidden")}
+        assert described.keys() == views
+        tables = {name for (name,) in world.edit("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        hidden = {name for name, table in database["tables"].items() if table.get("hidden")}
+        assert hidden == {name for name in tables if not name.startswith("sqlite_")}
+        for view, table in described.items():
+            columns = {name for _, name, *_ in world.edit(f"PRAGMA table_info({view})")}
+            assert table["description"]
+            assert table.get("columns", {}).keys() <= columns, view
+        for name, query in database["queries"].items():
+            parameters = dict.fromkeys(re.findall(r":(\w+)", query["sql"]), "")
+            assert query["title"], name
+            with closing(sqlite3.connect(world.path)) as connection:
+                connection.execute(query["sql"], parameters).fetchall()

@@ -41,3 +41,53 @@ CREATE VIEW v_active AS SELECT * FROM v_tasks WHERE status IN ('PENDING', 'RUNNI
 CREATE VIEW v_finished AS SELECT * FROM v_tasks WHERE status IN ('SUCCEEDED', 'FAILED');
 
 CREATE VIEW v_failures AS SELECT * FROM v_tasks WHERE status = 'FAILED';
+
+DROP VIEW v_deliveries;
+CREATE VIEW v_deliveries AS
+SELECT id, task_id, seq, hook, event, status, attempts,
+       (VALUES (
+           CASE status WHEN 'pending' THEN strftime('%Y-%m-%dT%H:%M:%fZ', due_at / 1000.0, 'unixepoch') END
+       ), (hook)) AS next_attempt_at,
+       (VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch')), (hook)) AS created_at,
+       (VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', finished_at / 1000.0, 'unixepoch')), (hook)) AS finished_at,
+       (VALUES ((finished_at - created_at) / 1000.0), ((SELECT as_real FROM column_types))) AS took_s,
+       "error", output
+FROM deliveries;
+
+-- Sums for reports. Days are UTC. A percentile is the least duration that covers its share of the successes.
+
+ALTER TABLE column_types ADD COLUMN as_integer INTEGER;
+
+CREATE VIEW v_daily AS
+SELECT (VALUES (day), (route)) AS day, route, account,
+       (VALUES (tasks), ((SELECT as_integer FROM column_types))) AS tasks,
+       (VALUES (succeeded), ((SELECT as_integer FROM column_types))) AS succeeded,
+       (VALUES (failed), ((SELECT as_integer FROM column_types))) AS failed,
+       (VALUES (tasks - succeeded - failed), ((SELECT as_integer FROM column_types))) AS active,
+       (VALUES (mean_s), ((SELECT as_real FROM column_types))) AS mean_s
+FROM (
+    SELECT strftime('%Y-%m-%d', created_at / 1000.0, 'unixepoch') AS day, route, account, count(*) AS tasks,
+           sum(status = 'SUCCEEDED') AS succeeded, sum(status = 'FAILED') AS failed,
+           avg(CASE status WHEN 'SUCCEEDED' THEN (finished_at - created_at) / 1000.0 END) AS mean_s
+    FROM tasks GROUP BY 1, route, account
+);
+
+CREATE VIEW v_routes AS
+SELECT route,
+       (VALUES (succeeded), ((SELECT as_integer FROM column_types))) AS succeeded,
+       (VALUES (failed), ((SELECT as_integer FROM column_types))) AS failed,
+       (VALUES (1.0 * succeeded / (succeeded + failed)), ((SELECT as_real FROM column_types))) AS success_rate,
+       (VALUES (p50_s), ((SELECT as_real FROM column_types))) AS p50_s,
+       (VALUES (p95_s), ((SELECT as_real FROM column_types))) AS p95_s
+FROM (
+    SELECT route, sum(status = 'SUCCEEDED') AS succeeded, sum(status = 'FAILED') AS failed,
+           min(CASE WHEN status = 'SUCCEEDED' AND place >= 0.5 * total THEN took_s END) AS p50_s,
+           min(CASE WHEN status = 'SUCCEEDED' AND place >= 0.95 * total THEN took_s END) AS p95_s
+    FROM (
+        SELECT route, status, (finished_at - created_at) / 1000.0 AS took_s,
+               row_number() OVER (PARTITION BY route, status ORDER BY finished_at - created_at) AS place,
+               count(*) OVER (PARTITION BY route, status) AS total
+        FROM tasks WHERE finished_at >= (strftime('%s', 'now') - 7 * 86400) * 1000
+    )
+    GROUP BY route
+);
