@@ -126,6 +126,10 @@ class RequestInvalid(TrackerError):
         self.problems = problems
 
 
+class FieldsUnknown(RequestInvalid):
+    """A strict request has fields that no document of its route names, and no other problem."""
+
+
 class SignatureInvalid(TrackerError):
     """A callback's signature is wrong; the message never states the expected value."""
 

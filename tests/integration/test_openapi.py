@@ -80,7 +80,7 @@ async def test_the_query_parameters_are_those_that_are_read(world: ServerWorld) 
     for operation in OPERATIONS:
         if operation.is_open:
             continue
-        path = operation.path.format(id="x", n=0)
+        path = operation.path.format(id="x", n=0, route="suno.generate")
         async with world.client.request(operation.method, f"{path}?nope=1", json={}) as response:
             (error,) = (await problem_of(response, 422))["errors"]
         names = [p.name.replace("labels", "label.NAME") for p in operation.parameters if p.location == "query"]
@@ -129,6 +129,9 @@ async def test_responses_match_the_description(world: ServerWorld) -> None:
         ("get_stats", "/v1/stats", None),
         ("get_doctor", "/v1/doctor", None),
         ("list_routes", "/v1/routes", None),
+        ("get_route", "/v1/routes/suno.generate", None),
+        ("get_route", "/v1/routes/suno.generat", None),
+        ("get_route", "/v1/routes/suno.generate?account=nobody", None),
         ("list_models", "/v1/models", None),
         ("list_models", "/v1/models?account=nobody", None),
         ("sync_models", "/v1/models/sync", None),

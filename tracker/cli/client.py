@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, Failure, Unreachable
+from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, Failure, Refused, Unreachable
 from tracker.daemon.peers import make_connection
 
 CONNECT_S = 5.0
@@ -115,7 +115,7 @@ class Client:
         code = UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CODES.get(status, FAILED)
         if status == HTTPStatus.UNAUTHORIZED:
             raise Failure([token_line(self.url, is_sent=self._has_token)], code)
-        raise Failure(problem_lines(status, value, self.url), code)
+        raise Refused(problem_lines(status, value, self.url), code, value)
 
 
 def _decode(text: bytes) -> Json:

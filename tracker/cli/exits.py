@@ -75,6 +75,30 @@ class Failure(click.ClickException):
             click.echo(f"{mark}{line}", file=file, err=file is None)
 
 
+class Refused(Failure):
+    """The daemon answered with an error.
+
+    Args:
+        lines: for standard error.
+        code: the exit code.
+        problem: the JSON of the response.
+    """
+
+    def __init__(self, lines: Iterable[str], code: int, problem: Any) -> None:  # noqa: ANN401 - decoded JSON
+        super().__init__(lines, code)
+        self._problem = problem if isinstance(problem, dict) else {}
+
+    @property
+    def kind(self) -> str:
+        """The last part of the ``type`` of problem details."""
+        return str(self._problem.get("type", "")).rpartition(":")[2]
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """The wrong fields."""
+        return list(self._problem.get("errors") or [])
+
+
 class Unreachable(Failure):
     """No daemon of the configured store answers.
 

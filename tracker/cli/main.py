@@ -35,7 +35,7 @@ COMMANDS = {
     "cancel": ("task_commands", "cancel", "Stop following a task."),
     "resubmit": ("task_commands", "resubmit", "Send the request of a task again (also: retry)."),
     "adopt": ("task_commands", "adopt", "Name the upstream id of a task whose create got no clear answer."),
-    "routes": ("query_commands", "routes", "List the routes for tasks."),
+    "routes": ("route_commands", "routes", "List the routes for tasks, or show the fields and models of one."),
     "hooks": ("hook_commands", "hooks", "List hooks and their health; test a hook."),
     "deliveries": ("hook_commands", "deliveries", "List deliveries; retry failed ones."),
     "providers": ("provider_commands", "providers", "Declared providers: list, write and try their files."),

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import click
 
 from tracker.cli.client import Json, task_path
-from tracker.cli.exits import FAILED, Unreachable
+from tracker.cli.exits import FAILED
 from tracker.cli.render import (
     duration,
     echo_events,
@@ -149,35 +149,6 @@ def _look_up(session: Session, text: str, rest: tuple[str, ...], look: Callable[
         lambda client: client.get(task_path(session.task_id(text, lambda q: client.get("/v1/tasks", q)), *rest)),
         lambda file: look(file, session.task_id(text, file.tasks)),
     )
-
-
-@click.command()
-@json_option
-@with_session
-def routes(session: Session, *, as_json: bool) -> None:
-    """List the routes for tasks."""
-    try:
-        found = session.client.get("/v1/routes")
-    except Unreachable as error:
-        click.echo(f"{session.describe_absence(error)}; listing the routes of this installation", err=True)
-        found = {"items": _own_routes(session)}
-    echo_result(found, _echo_routes, as_json=as_json)
-
-
-def _echo_routes(page: Json) -> None:
-    rows = [
-        (item["route"], item["mode"], "yes" if item["callback"] else "no", item["create"], item["query"] or "-")
-        for item in page["items"]
-    ]
-    echo_table(("route", "mode", "callback", "create", "query"), rows)
-
-
-def _own_routes(session: Session) -> list[Json]:
-    from tracker.daemon.provider_files import read_registry
-
-    routes = read_registry(session.config.providers_path).routes()
-    names = ("provider", "create", "query", "mode", "callback", "signature", "source")
-    return [{"route": route.name} | {name: getattr(route, name) for name in names} for route in routes]
 
 
 _models_account_option = click.option("--account", help="The account; required if there are several.")

@@ -9,13 +9,23 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tracker.cli.client import ANSWER_S, Json, task_path
-from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, Failure, Unreachable
+from tracker.cli.exits import (
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    WARNING,
+    Failure,
+    Refused,
+    Unreachable,
+    severity_mark,
+)
 from tracker.cli.query_commands import parse_labels
 from tracker.cli.render import clean, clean_text, describe_state, echo_json, echo_result
 from tracker.cli.session import Session, json_option, with_session
@@ -45,6 +55,7 @@ _timeout_option = click.option(
 @click.option("--idempotency-key", metavar="KEY", help="Submitting the same key again returns the same task.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the outputs.")
 @_timeout_option
+@click.option("--strict", is_flag=True, help="Refuse a field that no document of the route names.")
 @json_option
 @with_session
 def submit(
@@ -55,18 +66,42 @@ def submit(
     labels: dict[str, str],
     account: str | None,
     idempotency_key: str | None,
+    strict: bool,
     **output: Any,  # noqa: ANN401 - see _finish
 ) -> None:
-    """Create a paid task on ROUTE and print its id, or with --wait its outputs."""
+    """Create a paid task on ROUTE and print its id, or with --wait its outputs.
+
+    `tracker routes ROUTE` shows the fields of a request, and an example.
+    """
     # a generated key makes a repetition safe when the response is lost
     key = idempotency_key or f"cli-{uuid.uuid4()}"
     body = _body(route=route, request=read_data(data), labels=labels, account=account)
     try:
-        task = session.client.post("/v1/tasks", body, {"Idempotency-Key": key}, answer_s=_SUBMIT_ANSWER_S)
+        task = _create(session, body, {"Idempotency-Key": key}, strict=strict)
     except Unreachable as error:
         hint = f"to see the result, run the same command again with --idempotency-key {key}"
         raise Failure([*error.lines, *([hint] if error.is_sent else [])], error.exit_code) from error
     _finish(session, task, **output)
+
+
+def _create(session: Session, body: Json, headers: dict[str, str], *, strict: bool) -> Json:
+    """Create a task. Fields that no document names are warned about before anything is sent upstream.
+
+    Raises:
+        Failure: with ``strict``, or because of the answer on a terminal.
+    """
+    post = partial(session.client.post, "/v1/tasks", body, answer_s=_SUBMIT_ANSWER_S)
+    try:
+        return post(headers | {"Prefer": "handling=strict"})
+    except Refused as refusal:
+        if strict or refusal.kind != "unknown-fields":
+            raise
+        for error in refusal.errors:
+            name = ".".join(map(str, error["loc"][1:]))
+            click.echo(clean(f"{severity_mark(WARNING)}warning: {name}: {error['msg']}"), err=True)
+    if sys.stdin.isatty() and not click.confirm("Send it all the same? It may be charged.", err=True):
+        raise Failure([f"nothing was sent; the fields: tracker routes {body['route']}"], FAILED)
+    return post(headers)
 
 
 @click.command()

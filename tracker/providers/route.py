@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from tracker.domain.request_fields import UNDOCUMENTED, RequestFields
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,6 +39,7 @@ class Route:
             them cannot be polled.
         source: where the route is documented.
         sample: a smallest valid request: what the documents of the upstream require, and nothing else.
+        fields: what the documents say about its requests.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Route:
     signature: str | None = None
     account: str | None = None
     needs: frozenset[str] = frozenset()
+    fields: RequestFields = field(default=UNDOCUMENTED, compare=False, repr=False)
 
     @property
     def provider(self) -> str:

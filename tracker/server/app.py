@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler as WebHandler
 
 from tracker.errors import (
     DeliveryNotFound,
+    FieldsUnknown,
     IdempotencyConflict,
     RequestInvalid,
     SearchRefused,
@@ -131,6 +132,8 @@ def _with_problems(
 
 def _problem_of(error: Exception, method: str, route: str) -> Problem:
     match error:
+        case FieldsUnknown():
+            return bad_input(error.problems, "unknown-fields")
         case RequestInvalid():
             return bad_input(error.problems)
         case TaskNotFound():

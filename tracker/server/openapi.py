@@ -69,7 +69,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
         described["parameters"] = parameters
     if operation.bodies:
         schema = {"oneOf": [{"$ref": _REF.format(name=body.__name__)} for body in operation.bodies]}
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        content: dict[str, Any] = {"schema": schema}
+        if operation.examples:
+            content["examples"] = {name: {"value": body} for name, body in operation.examples.items()}
+        described["requestBody"] = {"required": True, "content": {"application/json": content}}
     elif operation.is_callback:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     return described

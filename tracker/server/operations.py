@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
 from tracker.domain.why import WhyView
-from tracker.server import ai_models, hooks, outputs, queries, schemas, system, tasks
+from tracker.providers.registry import PROVIDERS
+from tracker.server import ai_models, hooks, outputs, queries, routes, schemas, system, tasks
 from tracker.server.access import READS
 from tracker.server.callbacks import CallbackHandlers
 from tracker.server.queries import Parameter
@@ -32,6 +33,7 @@ class Operation:
         responses: status -> schema of the response.
         problems: statuses with problem details, besides those that follow from the rest, see `list_problems`.
         bodies: the schemas of the request body, one for each kind.
+        examples: request bodies by name.
         is_open: no token is required.
         plain: statuses with a response that is not JSON -> its media type, "" for no body.
     """
@@ -43,6 +45,7 @@ class Operation:
     problems: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     bodies: tuple[type, ...] = ()
+    examples: Mapping[str, Any] = field(default_factory=dict)
     is_open: bool = False
     plain: Mapping[int, str] = field(default_factory=dict)
     tag: str = "tasks"
@@ -83,6 +86,11 @@ OPERATIONS: Final = (
         (409, 503),
         queries.SUBMIT_HEADERS,
         (schemas.SubmitBody, schemas.RegisterBody),
+        {
+            route.name: {"route": route.name, "request": route.sample}
+            for provider in PROVIDERS
+            for route in provider.routes
+        },
     ),
     Operation("GET", "/v1/tasks", tasks.list_tasks, {200: Page[TaskView]}, (503,), queries.TASK_LIST),
     Operation("GET", "/v1/tasks/{id}", tasks.get_task, {200: TaskView}, (503,), queries.TASK),
@@ -147,7 +155,16 @@ OPERATIONS: Final = (
     ),
     Operation("GET", "/v1/stats", system.get_stats, {200: schemas.StatsView}, (503,), tag="system"),
     Operation("GET", "/v1/doctor", system.get_doctor, {200: schemas.DoctorView}, tag="system"),
-    Operation("GET", "/v1/routes", system.list_routes, {200: Items[schemas.RouteView]}, tag="system"),
+    Operation("GET", "/v1/routes", routes.list_routes, {200: Items[schemas.RouteView]}, tag="system"),
+    Operation(
+        "GET",
+        "/v1/routes/{route}",
+        routes.get_route,
+        {200: schemas.RouteDetail},
+        (404,),
+        queries.ROUTE_ACCOUNT,
+        tag="system",
+    ),
     Operation(
         "GET",
         "/v1/models",

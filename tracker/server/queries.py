@@ -175,12 +175,18 @@ _KEY: Final = _text("Idempotency-Key", "A repeated key never creates a second up
 RESUBMIT_HEADERS: Final = (_KEY,)
 SUBMIT_HEADERS: Final = (
     _KEY,
-    _text("Prefer", "respond-async: 202 as soon as the task is stored.", location="header"),
+    _text(
+        "Prefer",
+        "respond-async: 202 as soon as the task is stored. handling=strict: 422 for fields that no document of the "
+        "route names; otherwise they are sent, and listed in the header Tracker-Warnings.",
+        location="header",
+    ),
 )
 FILE_HEADERS: Final = (
     _text("Range", "bytes=FIRST-LAST, one range.", location="header"),
     _text("If-None-Match", "304 when the file has this entity tag.", location="header"),
 )
+ROUTE_ACCOUNT: Final = (_text("account", "The account whose models are listed; by default that of the route.", str),)
 ACCOUNT: Final = (_text("account", "An account; required when there are several.", str),)
 
 

@@ -148,12 +148,12 @@ def _http_date(second: int) -> bytes:
     return formatdate(second, usegmt=True).encode()
 
 
-def bad_input(errors: Iterable[FieldProblem]) -> Problem:
+def bad_input(errors: Iterable[FieldProblem], slug: str = "invalid-input") -> Problem:
     """422 with every wrong field."""
     listed = list(errors)
     detail = "; ".join(f"{'.'.join(map(str, error.loc))}: {error.msg}" for error in listed[:3])
     more = f"; and {len(listed) - 3} more" if len(listed) > 3 else ""  # noqa: PLR2004
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail + more, errors=listed)
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, slug, detail + more, errors=listed)
 
 
 def store_unavailable() -> Problem:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from tracker.domain.ai_models import Model
 from tracker.domain.pruning import Pruned
 from tracker.domain.records import HookView, IgnoredFileView, Json
+from tracker.domain.request_fields import Field as RequestField
 from tracker.errors import FieldProblem, RequestInvalid
 
 T = TypeVar("T")
@@ -104,6 +105,19 @@ class RouteView(Struct):
     callback: bool
     signature: str | None
     source: str
+
+
+class RouteDetail(RouteView, kw_only=True):
+    """A route, and what a request of it needs."""
+
+    asset: Annotated[str, Meta(description="What it makes.")]
+    fields: Annotated[list[RequestField], Meta(description="The fields that documents name.")]
+    fields_complete: Annotated[bool, Meta(description="Whether any other field is warned about.")]
+    fields_source: Annotated[str | None, Meta(description="The document of the fields.")]
+    models: Annotated[list[str], Meta(description="Models of the account; without a list of them, documented ones.")]
+    models_source: Literal["account", "documents"] | None
+    account: Annotated[str | None, Meta(description="The account that its tasks use by default, or the given one.")]
+    example: Annotated[dict[str, Any], Meta(description="A smallest valid request.")]
 
 
 class ModelCatalogue(Struct):

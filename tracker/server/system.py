@@ -1,4 +1,4 @@
-"""The daemon itself: counts, routes, health, and pruning. Must not compute or drop anything: the services do."""
+"""The daemon itself: counts, health, and pruning. Must not compute or drop anything: the services do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tracker.domain.records import to_json
 from tracker.server.bodies import read_json
 from tracker.server.responses import Problem, json_response
-from tracker.server.schemas import PruneBody, ReadyView, RouteView, parse_body
+from tracker.server.schemas import PruneBody, ReadyView, parse_body
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -25,12 +25,6 @@ async def get_stats(services: Services, _request: web.Request) -> web.Response:
 async def get_doctor(services: Services, _request: web.Request) -> web.Response:
     """Get the store of the daemon, and which accounts have a key."""
     return json_response({"instance": services.store.instance, **services.facts()})
-
-
-async def list_routes(services: Services, _request: web.Request) -> web.Response:
-    """List the known routes."""
-    items = [to_json(RouteView, route, route=route.name) for route in services.registry.routes()]
-    return json_response({"items": items})
 
 
 async def prune(services: Services, request: web.Request) -> web.Response:

@@ -6,7 +6,11 @@ Must not decide whether anything is sent (the submitter does), nor change a task
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -18,6 +22,7 @@ from tracker.domain.task import ExternalId, Reason, Status, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
 from tracker.errors import FieldProblem, NotAdoptable, NotAttempted, NotRepeatable, RequestInvalid
+from tracker.logs import get_logger
 from tracker.server.bodies import read_json
 from tracker.server.hooks import trouble_notes
 from tracker.server.queries import refuse_unknown_names
@@ -41,9 +46,15 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from tracker.domain.records import TaskRecord
+    from tracker.domain.task import Task
     from tracker.server.services import Services
     from tracker.tracking.submitter import Submitted
 
+log = get_logger(__name__)
+
+_ASYNC, _STRICT = "respond-async", "handling=strict"
+WARNINGS = "Tracker-Warnings"
+"""A header of the response: a JSON list like ``errors`` of problem details."""
 _KEY: TypeAdapter[str] = TypeAdapter(Key)
 
 
@@ -60,7 +71,8 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
             submitted = await services.submitter.register(body.route, body.external_id, body.labels, body.account)
             return _created_response(submitted, HTTPStatus.CREATED, {})
         case SubmitBody():
-            respond_async = _prefers_async(request)
+            preferences = _preferences(request)
+            respond_async, is_strict = _ASYNC in preferences, _STRICT in preferences
             submitted = await services.submitter.submit(
                 SubmitRequest(
                     route=body.route,
@@ -69,12 +81,31 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
                     account=body.account,
                     idempotency_key=_idempotency_key(request, body.idempotency_key),
                     respond_async=respond_async,
+                    is_strict=is_strict,
                 )
             )
-            if respond_async:
-                return _created_response(submitted, HTTPStatus.ACCEPTED, {"Preference-Applied": "respond-async"})
+            headers = {} if is_strict else _warn(services, submitted, body)
+            applied = [name for name in (_ASYNC, _STRICT) if name in preferences]
+            if applied:
+                headers["Preference-Applied"] = ", ".join(applied)
             # not decided yet: 202 as with respond-async, which the client did not ask for
-            return _created_response(submitted, HTTPStatus.CREATED if submitted.is_decided else HTTPStatus.ACCEPTED, {})
+            is_done = submitted.is_decided and not respond_async
+            return _created_response(submitted, HTTPStatus.CREATED if is_done else HTTPStatus.ACCEPTED, headers)
+
+
+def _warn(services: Services, submitted: Submitted, body: SubmitBody) -> dict[str, str]:
+    """The header about fields of a new task that no document of its route names."""
+    route = services.registry.find_route(body.route) if submitted.is_new else None
+    unknown = route.fields.find_unknown(body.request) if route is not None else []
+    if not unknown:
+        return {}
+    fields = [_shown(problem) for problem in unknown]
+    log.warning("submit.fields_unknown", task=submitted.record.task.id, route=body.route, fields=fields)
+    return {WARNINGS: json.dumps([asdict(problem) for problem in unknown])}  # escaped, as ASCII
+
+
+def _shown(problem: FieldProblem) -> str:
+    return ".".join(map(str, problem.loc[1:]))
 
 
 def _created_response(submitted: Submitted, when_new: HTTPStatus, headers: dict[str, str]) -> web.Response:
@@ -86,10 +117,10 @@ def _created_response(submitted: Submitted, when_new: HTTPStatus, headers: dict[
     return json_response(task_json(record), when_new, location | headers)
 
 
-def _prefers_async(request: web.Request) -> bool:
+def _preferences(request: web.Request) -> set[str]:
     """Source: https://www.rfc-editor.org/rfc/rfc7240 (read 2026-11)."""
     preferences = ",".join(request.headers.getall("Prefer", [])).split(",")
-    return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
+    return {re.sub(r"[\s\"]", "", preference.partition(";")[0]).lower() for preference in preferences}
 
 
 def _idempotency_key(request: web.Request, in_body: str | None) -> str | None:
@@ -174,8 +205,20 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
     """Explain the status of a task and what happens next."""
     history = await services.store.read_history(_task_id(request))
     notes = [*services.poller.notes(history.task), *trouble_notes(services.hooks.describe(), history.deliveries)]
+    notes += await _field_notes(services, history.task)
     policy = services.reconciler.policy_of(history.task.provider)
     return json_response(explain(history, policy, services.clock.now(), notes))
+
+
+async def _field_notes(services: Services, task: Task) -> list[str]:
+    """The notes about fields of the request that no document of the route names."""
+    route = services.registry.find_route(task.route)
+    if route is None or route.fields.is_open:
+        return []
+    request = (await services.store.get_task(task.id)).request
+    unknown = route.fields.find_unknown(request) if isinstance(request, Mapping) else []
+    notes = (f"Field {_shown(problem)} of the request: {problem.msg}" for problem in unknown)
+    return [note if note.endswith("?") else f"{note}." for note in notes]
 
 
 async def poll_task(services: Services, request: web.Request) -> web.Response:

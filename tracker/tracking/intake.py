@@ -18,7 +18,7 @@ from tracker.domain.ai_models import UnknownAliasError, model_of, resolve_models
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.nearest import did_you_mean
 from tracker.domain.task import ExternalId, SubmitState
-from tracker.errors import FieldProblem, RequestInvalid
+from tracker.errors import FieldProblem, FieldsUnknown, RequestInvalid
 from tracker.providers.reading.requests import find_field
 from tracker.store.values import NewTask
 from tracker.tracking.accounts import AccountRules
@@ -51,6 +51,7 @@ class SubmitRequest:
         respond_async: answer as soon as the task is recorded, before the create is sent.
         fallbacks: models to try when the first is certainly not accepted, besides those of an alias.
         retry_of: the task whose request it sends again.
+        is_strict: refuse fields that no document of the route names.
     """
 
     route: str
@@ -61,6 +62,7 @@ class SubmitRequest:
     respond_async: bool = False
     fallbacks: tuple[str, ...] = ()
     retry_of: TaskId | None = None
+    is_strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class Intake:
 
         Raises:
             RequestInvalid: unknown route, account or alias, or a body that the upstream would certainly refuse.
+            FieldsUnknown: a strict request has fields that no document names.
         """
         route, provider = self._route(wanted.route)
         account = self._accounts.choose(route, wanted.account, self._default_account)
@@ -126,8 +129,11 @@ class Intake:
         except UnknownAliasError as error:
             raise RequestInvalid([FieldProblem(("request", "model"), str(error))]) from None
         problems = provider.check_request(route, request)
+        unknown = route.fields.find_unknown(request) if wanted.is_strict else []
         if problems:
-            raise RequestInvalid(problems)
+            raise RequestInvalid([*problems, *unknown])
+        if unknown:
+            raise FieldsUnknown(unknown)
         now = self._clock.now()
         return NewTask(
             id=make_task_id(now, secrets.token_bytes(RANDOM_BYTES)),

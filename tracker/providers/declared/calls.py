@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 from msgspec.structs import replace as with_changes
 
+from tracker.domain.request_fields import Field, RequestFields
 from tracker.domain.upstream_http import AuthHeader, AuthStyle, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.declared.placeholders import Values, list_names, parts_of
@@ -67,6 +68,18 @@ class Calls:
             if find_field(sample, tuple(path)) is None:
                 sample = with_field(sample, path, _MODEL if path == [_MODEL] else SAMPLE_PROMPT)
         return sample
+
+    def fields(self, source: str) -> RequestFields:
+        """The fields that the file names; the list is complete if the file has one."""
+        required = [*([_MODEL] if self._has_model() else []), *self.table.required]
+        filled = [name.removeprefix("request.") for name in self._names() if name.startswith("request.")]
+        own = [self.callback.field, *self.callback.extra] if self.callback is not None else []
+        named = dict.fromkeys(filter(None, [*required, *filled, *(self.table.fields or []), *own]))
+        return RequestFields(
+            tuple(Field(name, "any", "", required=name in {*required, *filled}) for name in named),
+            source,
+            is_open=self.table.fields is None,
+        )
 
     def check(self, request: Body) -> list[FieldProblem]:
         """Find the fields that the calls cannot do without."""

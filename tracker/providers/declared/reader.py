@@ -79,6 +79,7 @@ def make_provider(table: ProviderTable) -> Provider:
                     signature=callback.signature if callback else None,
                     account=table.account or table.name,
                     needs=calls.needs,
+                    fields=calls.fields(table.source),
                 ),
                 check=calls.check,
                 read_create=reader.read_create,

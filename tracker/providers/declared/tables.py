@@ -126,6 +126,7 @@ class RouteTable(Table):
     query_body: dict[str, Any] | None = None
     asset: ShortText = "file"
     required: list[FieldPath] = []
+    fields: list[FieldPath] | None = None
     poll_interval_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
     headers: dict[str, str] = {}
 

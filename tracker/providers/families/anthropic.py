@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tracker.domain.observation import Reading
+from tracker.domain.request_fields import Field, RequestFields
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.domain.upstream_http import AuthStyle
 from tracker.errors import FieldProblem
@@ -104,6 +105,46 @@ def _read_count(body: Mapping[str, Json]) -> Reading | None:
     return Reading(status=Status.SUCCEEDED, outputs=(Output(kind="text", mime="text/plain", text=f"{count:d}"),))
 
 
+_OF_BOTH = (
+    Field("system", "text or list", "How to respond."),
+    Field("tools", "list", "Functions that it may call."),
+    Field("tool_choice", "object", "Which of them."),
+    Field("thinking", "object", "Whether and how long it thinks."),
+    Field("output_config", "object", "The form of the reply."),
+    Field("cache_control", "object", "What is kept for the next request."),
+)
+_OF_ONE: dict[str, tuple[Field, ...]] = {
+    "messages": (
+        Field("max_tokens", "number", "Longest reply, tokens.", required=True),
+        Field("temperature", "number", "How varied it is, 0 to 1."),
+        Field("top_p", "number", "The same by probability, 0 to 1."),
+        Field("top_k", "number", "The same by number of choices."),
+        Field("stop_sequences", "list", "Texts that end the reply."),
+        Field("metadata", "object", "An id of the end user."),
+        Field("service_tier", "text", "Priority.", values=("auto", "standard_only")),
+    ),
+    "count-tokens": (),
+}
+"""Open: the gateway serves models of other makers here too, and new fields come with each beta.
+
+**Source**: https://docs.anthropic.com/en/api/messages and the request types of
+https://github.com/anthropics/anthropic-sdk-python, version 2.11.0 (read 2026-11).
+"""
+
+
+def _fields(*fields: Field) -> RequestFields:
+    return RequestFields(
+        (
+            Field("model", "text", "The model.", required=True),
+            Field("messages", "list", "The conversation so far.", required=True),
+            *fields,
+        ),
+        "https://docs.anthropic.com/en/api/messages",
+        models=("claude-sonnet-4-5",),
+        model_patterns=("claude-*",),
+    )
+
+
 def _route(name: str, path: str, asset: str, **more: int) -> Route:
     return Route(
         name=f"anthropic.{name}",
@@ -113,6 +154,7 @@ def _route(name: str, path: str, asset: str, **more: int) -> Route:
         asset=asset,
         source="https://anyint.ai/docs/api-reference/anthropic-compatible",
         sample={"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": SAMPLE_PROMPT}], **more},
+        fields=_fields(*_OF_ONE[name], *_OF_BOTH),
     )
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tracker.domain.observation import Reading
+from tracker.domain.request_fields import Field, RequestFields
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.provider import Provider, sync_entry
@@ -162,6 +163,39 @@ def _find_file(part: Mapping[str, Json]) -> Output | None:
     return Output(kind=kind if kind in {"image", "video", "audio"} else "file", url=url, mime=mime)
 
 
+_CONFIG = "generationConfig"
+_FIELDS = RequestFields(
+    (
+        Field("model", "text", "The model; it goes into the path.", required=True),
+        Field("contents", "list", "The conversation so far, with texts and files.", required=True),
+        Field("systemInstruction", "object", "How to respond."),
+        Field(f"{_CONFIG}.responseModalities", "list", "What to make.", values=("TEXT", "IMAGE")),
+        Field(f"{_CONFIG}.imageConfig.aspectRatio", "text", "Width to height.", values=("1:1", "16:9", "9:16")),
+        Field(f"{_CONFIG}.imageConfig.imageSize", "text", "Size of images.", values=("1K", "2K", "4K")),
+        Field(f"{_CONFIG}.temperature", "number", "How varied it is, 0 to 2."),
+        Field(f"{_CONFIG}.topP", "number", "The same by probability, 0 to 1."),
+        Field(f"{_CONFIG}.topK", "number", "The same by number of choices."),
+        Field(f"{_CONFIG}.candidateCount", "number", "How many replies."),
+        Field(f"{_CONFIG}.maxOutputTokens", "number", "Longest reply, tokens."),
+        Field(f"{_CONFIG}.stopSequences", "list", "Texts that end the reply."),
+        Field(f"{_CONFIG}.responseMimeType", "text", "Text or JSON."),
+        Field(f"{_CONFIG}.responseSchema", "object", "The schema of the JSON."),
+        Field(f"{_CONFIG}.thinkingConfig", "object", "Whether and how long it thinks."),
+        Field("safetySettings", "list", "How strict the checks are."),
+        Field("tools", "list", "Functions, search, code."),
+        Field("toolConfig", "object", "Which of them."),
+        Field("cachedContent", "text", "A cache of contents."),
+    ),
+    "https://ai.google.dev/api/generate-content",
+    models=("gemini-2.5-flash-image",),
+    model_patterns=("gemini-*", "*banana*"),
+)
+"""Open: names may be written in snake case too, and models of other makers have fields of their own.
+
+**Source**: https://ai.google.dev/api/generate-content and the types of https://github.com/googleapis/python-genai,
+version 3.4.0 (read 2026-11).
+"""
+
 PROVIDER = Provider(
     "gemini",
     (
@@ -174,6 +208,7 @@ PROVIDER = Provider(
                 asset="image",
                 source="https://anyint.ai/docs/en/api-reference/gemini-compatible",
                 sample={"model": "gemini-image", "contents": [{"role": "user", "parts": [{"text": SAMPLE_PROMPT}]}]},
+                fields=_FIELDS,
             ),
             check,
             _read_body,

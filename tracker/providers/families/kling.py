@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Trouble
+from tracker.domain.request_fields import UNDOCUMENTED, RequestFields
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
+from tracker.providers.families import kling_fields
 from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading import error_meanings as meanings
 from tracker.providers.reading.envelopes import find_bare_id, layers, unwrapped
@@ -259,6 +261,7 @@ def entry(
     path: str,
     asset: str,
     source: str,
+    fields: RequestFields = UNDOCUMENTED,
     *,
     check: Callable[[Mapping[str, Json]], list[FieldProblem]] = check,
     **material: str,
@@ -276,6 +279,7 @@ def entry(
             callback_field="callback_url",
             poll_interval_s=10.0,
             signature="standard-webhooks",
+            fields=fields,
         ),
         check=check,
         read_create=read_create,
@@ -291,11 +295,19 @@ _MEDIA_PAGE = "https://anyint.ai/docs/api-reference/media"
 PROVIDER = Provider(
     "kling",
     (
-        entry("omni-video", "videos/omni-video", "video", _VIDEO_PAGE),
-        entry("text2video", "videos/text2video", "video", _VIDEO_PAGE),
-        entry("image2video", "videos/image2video", "video", _VIDEO_PAGE, check=check_animation, image=_SAMPLE_IMAGE),
-        entry("image", "images/generations", "image", _MEDIA_PAGE),
-        entry("omni-image", "images/omni-image", "image", _MEDIA_PAGE),
+        entry("omni-video", "videos/omni-video", "video", _VIDEO_PAGE, kling_fields.OMNI_VIDEO),
+        entry("text2video", "videos/text2video", "video", _VIDEO_PAGE, kling_fields.TEXT_TO_VIDEO),
+        entry(
+            "image2video",
+            "videos/image2video",
+            "video",
+            _VIDEO_PAGE,
+            kling_fields.IMAGE_TO_VIDEO,
+            check=check_animation,
+            image=_SAMPLE_IMAGE,
+        ),
+        entry("image", "images/generations", "image", _MEDIA_PAGE, kling_fields.IMAGE),
+        entry("omni-image", "images/omni-image", "image", _MEDIA_PAGE, kling_fields.OMNI_IMAGE),
     ),
     callback_ids=callback_ids,
 )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tracker.domain.request_fields import Field, RequestFields
 from tracker.domain.task import UpstreamError
 from tracker.errors import FieldProblem
 from tracker.providers.provider import Entry, Provider
@@ -59,6 +60,43 @@ def check(request: Mapping[str, Json]) -> list[FieldProblem]:
     ]
 
 
+_FIELDS = RequestFields(
+    (
+        Field("model", "text", "The model.", required=True),
+        Field(
+            "prompt", "text", "What to show.", required=True, condition="unless content, an image or metadata is given"
+        ),
+        Field("content", "list", "Texts, images, videos and sounds, each with its type and role."),
+        Field("image", "text", "The first frame."),
+        Field("images", "list", "Frames or references."),
+        Field("input_reference", "text", "A picture to start from."),
+        Field("resolution", "text", "Height of the video.", values=("480p", "720p", "1080p")),
+        Field("ratio", "text", "Width to height.", values=("16:9", "9:16", "1:1", "adaptive")),
+        Field("duration", "number", "Length in seconds.", values=(5, 10)),
+        Field("seconds", "text", "The same as a text."),
+        Field("size", "text", "Width and height."),
+        Field("frames", "number", "Length in frames, instead of duration."),
+        Field("seed", "number", "The same number makes similar results."),
+        Field("camera_fixed", "true or false", "The camera does not move."),
+        Field("watermark", "true or false", "With a mark of the maker."),
+        Field("generate_audio", "true or false", "With sound.", condition="for Seedance 1.5 and later"),
+        Field("return_last_frame", "true or false", "Also return the last frame."),
+        Field("draft", "true or false", "A cheap preview.", condition="for Seedance 1.5"),
+        Field("service_tier", "text", "flex is slow and cheap.", values=("default", "flex")),
+        Field("execution_expires_after", "number", "Given up after this time, seconds."),
+        Field("safety_identifier", "text", "An id of the end user."),
+        Field("tools", "list", "Search.", condition="for Seedance 2.0"),
+        Field("metadata", "object", "Fields of the model's own API."),
+    ),
+    "https://www.volcengine.com/docs/82379/1520757",
+    models=("doubao-seedance-1-0-pro", "doubao-seedance-1-5-pro-251215", "doubao-seedance-2-0-260128"),
+    model_patterns=("*seedance*",),
+)
+"""Those of OpenAI-style videos and of Ark. Open: the gateway does not document the route.
+
+**Source**: https://www.volcengine.com/docs/82379/1520757 and public client code (read 2026-11).
+"""
+
 PROVIDER = Provider(
     "seedance",
     (
@@ -70,6 +108,7 @@ PROVIDER = Provider(
                 asset="video",
                 source="https://www.volcengine.com/docs/82379/1520757",
                 sample={"model": "doubao-seedance-1-0-pro", "prompt": SAMPLE_PROMPT},
+                fields=_FIELDS,
                 poll_interval_s=15.0,
             ),
             check=check,

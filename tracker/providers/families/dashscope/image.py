@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status
 from tracker.errors import FieldProblem
+from tracker.providers.families.dashscope import fields
 from tracker.providers.families.dashscope.codes import find_meaning
 from tracker.providers.provider import sync_entry
 from tracker.providers.reading.envelopes import layers
@@ -90,6 +91,7 @@ ENTRY = sync_entry(
         asset="image",
         source="https://anyint.ai/docs/api-reference/media",
         sample={"model": "qwen-image", "input": {"messages": [{"role": "user", "content": SAMPLE_PROMPT}]}},
+        fields=fields.IMAGE,
     ),
     check,
     _read_body,

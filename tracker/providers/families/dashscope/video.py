@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
 from tracker.errors import FieldProblem, PayloadInvalid
-from tracker.providers.families.dashscope import image
+from tracker.providers.families.dashscope import fields, image
 from tracker.providers.families.dashscope.codes import find_meaning
 from tracker.providers.provider import Entry, Provider
 from tracker.providers.reading.envelopes import layers, unwrapped
@@ -223,6 +223,7 @@ PROVIDER = Provider(
                 source="https://anyint.ai/docs/api-reference/media",
                 sample={"model": "wan2.5-t2v-preview", "input": {"prompt": SAMPLE_PROMPT}},
                 poll_interval_s=15.0,
+                fields=fields.VIDEO,
             ),
             check=check_video,
             create_request=partial(create_call, headers=(("X-DashScope-Async", "enable"),)),

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status, UpstreamError
 from tracker.errors import FieldProblem
+from tracker.providers.families.openai import fields
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.provider import sync_entry
 from tracker.providers.reading.error_meanings import failed
@@ -81,6 +82,7 @@ ENTRY = sync_entry(
         asset="text",
         source="https://anyint.ai/docs/api-reference/overview",
         sample={"model": "gpt-5", "messages": [{"role": "user", "content": SAMPLE_PROMPT}]},
+        fields=fields.CHAT,
     ),
     check,
     _read_body,

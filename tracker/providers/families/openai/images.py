@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading
 from tracker.domain.task import Output, Status
 from tracker.errors import FieldProblem
+from tracker.providers.families.openai import fields
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.provider import sync_entry
 from tracker.providers.reading.envelopes import layers
@@ -78,6 +79,7 @@ ENTRY = sync_entry(
         asset="image",
         source="https://anyint.ai/docs/api-reference/media",
         sample={"prompt": SAMPLE_PROMPT},
+        fields=fields.IMAGES,
     ),
     check,
     _read_body,

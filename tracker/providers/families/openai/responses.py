@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.errors import FieldProblem
+from tracker.providers.families.openai import fields
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.provider import Entry
 from tracker.providers.reading.envelopes import is_other
@@ -166,6 +167,7 @@ ENTRY = Entry(
         asset="text",
         source="https://platform.openai.com/docs/api-reference/responses",
         sample={"model": "gpt-5", "input": SAMPLE_PROMPT},
+        fields=fields.RESPONSES,
         poll_interval_s=10.0,
     ),
     check=check,

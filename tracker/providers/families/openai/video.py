@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tracker.domain.observation import Reading
 from tracker.domain.task import ExternalId, Output, Status
 from tracker.errors import FieldProblem, PayloadInvalid
+from tracker.providers.families.openai import fields
 from tracker.providers.families.openai.codes import find_meaning
 from tracker.providers.provider import Entry
 from tracker.providers.reading import video_objects
@@ -85,6 +86,7 @@ ENTRY = Entry(
         asset="video",
         source="https://anyint.ai/docs/en/api-reference/kling-video",
         sample={"model": "kling-3.0", "prompt": SAMPLE_PROMPT},
+        fields=fields.VIDEO,
         callback=True,
         poll_interval_s=15.0,
         signature="standard-webhooks",

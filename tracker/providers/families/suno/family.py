@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tracker.providers.families.suno import instant, lyrics, song
+from tracker.providers.families.suno import fields, instant, lyrics, song
 from tracker.providers.families.suno.checks import (
     Check,
     check_generate,
@@ -36,6 +36,7 @@ from tracker.providers.reading.requests import poll_by_parameter
 from tracker.providers.route import SAMPLE_PROMPT, Route
 
 if TYPE_CHECKING:
+    from tracker.domain.request_fields import RequestFields
     from tracker.providers.route import Json
 
 _MUSIC_PAGE = "https://anyint.ai/docs/api-reference/ai-music"
@@ -49,6 +50,7 @@ def _entry(
     *,
     check: Check,
     sample: Mapping[str, Json],
+    documented: RequestFields,
     existing: frozenset[str] = frozenset(),
     source: str = _MUSIC_PAGE,
 ) -> Entry:
@@ -66,6 +68,7 @@ def _entry(
             callback_required=True,
             poll_interval_s=30.0,
             signature="suno-hmac",
+            fields=documented,
         ),
         check=check,
         read_create=partial(read_create, existing=existing),
@@ -78,7 +81,15 @@ def _entry(
 _song = partial(_entry, query="task", asset="song", shape=song)
 
 
-def _instant(name: str, asset: str, read: ReadBody, *, check: Check, sample: Mapping[str, Json]) -> Entry:
+def _instant(
+    name: str,
+    asset: str,
+    read: ReadBody,
+    *,
+    check: Check,
+    sample: Mapping[str, Json],
+    documented: RequestFields,
+) -> Entry:
     """A synchronous route: no query, no callback."""
     route = Route(
         name=f"suno.{name}",
@@ -88,6 +99,7 @@ def _instant(name: str, asset: str, read: ReadBody, *, check: Check, sample: Map
         asset=asset,
         source=_MUSIC_PAGE,
         sample=sample,
+        fields=documented,
     )
     return sync_entry(route, check, read, find_request_meaning)
 
@@ -113,18 +125,24 @@ _REPEATED_WAV = frozenset({"409"})
 PROVIDER = Provider(
     "suno",
     (
-        _song("generate", check=check_generate, sample=_SONG, source=_SONG_PAGE),
-        _song("extend", check=require_texts("audioId"), sample=_CONTINUED | {"audioId": _CLIP["audioId"]}),
-        _song("upload-cover", check=_AUDIO, sample=_UPLOAD | _SONG),
-        _song("upload-extend", check=_AUDIO, sample=_UPLOAD | _CONTINUED),
-        _song("add-vocals", check=_AUDIO, sample=_UPLOAD | _VOCALS),
-        _song("add-instrumental", check=_AUDIO, sample=_UPLOAD | _INSTRUMENTS),
-        _song("replace-section", check=check_replace_section, sample=_SECTION),
+        _song("generate", documented=fields.GENERATE, check=check_generate, sample=_SONG, source=_SONG_PAGE),
+        _song(
+            "extend",
+            documented=fields.EXTEND,
+            check=require_texts("audioId"),
+            sample=_CONTINUED | {"audioId": _CLIP["audioId"]},
+        ),
+        _song("upload-cover", documented=fields.UPLOAD_COVER, check=_AUDIO, sample=_UPLOAD | _SONG),
+        _song("upload-extend", documented=fields.UPLOAD_EXTEND, check=_AUDIO, sample=_UPLOAD | _CONTINUED),
+        _song("add-vocals", documented=fields.ADD_VOCALS, check=_AUDIO, sample=_UPLOAD | _VOCALS),
+        _song("add-instrumental", documented=fields.ADD_INSTRUMENTAL, check=_AUDIO, sample=_UPLOAD | _INSTRUMENTS),
+        _song("replace-section", documented=fields.REPLACE_SECTION, check=check_replace_section, sample=_SECTION),
         _entry(
             "generate-lyrics",
             "lyrics",
             "lyrics",
             lyrics,
+            documented=fields.LYRICS,
             check=require_texts("prompt"),
             sample={"prompt": SAMPLE_PROMPT},
         ),
@@ -133,6 +151,7 @@ PROVIDER = Provider(
             "cover",
             "artwork",
             COVER_ART,
+            documented=fields.COVER_ART,
             check=require_texts("taskId"),
             sample=_OF_SONG,
             existing=_REPEATED,
@@ -142,24 +161,45 @@ PROVIDER = Provider(
             "vocal-removal",
             "stems",
             STEMS,
+            documented=fields.VOCAL_REMOVAL,
             check=require_texts("taskId", "audioId", "type"),
             sample=_CLIP | {"type": "separate_vocal"},
         ),
-        _entry("split-stem", "vocal-removal", "stems", STEMS, check=_ONE_CLIP, sample=_CLIP),
-        _entry("wav-generate", "wav", "audio file", WAV, check=_ONE_CLIP, sample=_CLIP, existing=_REPEATED_WAV),
-        _entry("mp4-generate", "mp4", "music video", MP4, check=_ONE_CLIP, sample=_CLIP),
+        _entry(
+            "split-stem", "vocal-removal", "stems", STEMS, documented=fields.SPLIT_STEM, check=_ONE_CLIP, sample=_CLIP
+        ),
+        _entry(
+            "wav-generate",
+            "wav",
+            "audio file",
+            WAV,
+            documented=fields.WAV,
+            check=_ONE_CLIP,
+            sample=_CLIP,
+            existing=_REPEATED_WAV,
+        ),
+        _entry("mp4-generate", "mp4", "music video", MP4, documented=fields.MP4, check=_ONE_CLIP, sample=_CLIP),
         _instant(
             "style-generate",
             "style",
             instant.read_style,
+            documented=fields.STYLE,
             check=require_texts("content"),
             sample={"content": SAMPLE_PROMPT},
         ),
-        _instant("timestamped-lyrics", "lyrics", instant.read_timestamps, check=check_timestamps, sample=_CLIP),
+        _instant(
+            "timestamped-lyrics",
+            "lyrics",
+            instant.read_timestamps,
+            documented=fields.TIMESTAMPS,
+            check=check_timestamps,
+            sample=_CLIP,
+        ),
         _instant(
             "generate-persona",
             "persona",
             instant.read_persona,
+            documented=fields.PERSONA,
             check=require_texts("taskId", "audioId", "name", "description"),
             sample=_PERSONA,
         ),
