@@ -30,7 +30,8 @@ STARTS = 2_000
 """Programs started, bare and as hooks."""
 BACKLOG = 10_000
 PROGRAM = shutil.which("true") or "/bin/true"
-SLEEP = shutil.which("sleep") or "/bin/sleep"
+BUSY = [shutil.which("sleep") or "/bin/sleep", "5"]
+"""Outlasts what is measured; the daemon waits for it when it stops."""
 _ACCEPT = """import sys
 for _ in sys.stdin.buffer:
     sys.stdout.buffer.write(b'{"ok": true}\\n')
@@ -61,7 +62,7 @@ async def run(options: Options) -> Result:
             bare_posts.append(await _post_bare(endpoint, backlog))
             fanned_out.append(await _fan_out(many))
             script = _hook("bench", run=[PROGRAM])
-            hung = _hook("hung", run=[SLEEP, "1000"], concurrency=32, timeout_s=1000)
+            hung = _hook("hung", run=BUSY, concurrency=32)
             url = f"http://127.0.0.1:{endpoint.port}/hook"
             http = _hook("bench", url=url, secret_env=HOOK_SECRET_ENV, allow_private_addresses=True)
             for kind, recipe, count, hooks in (
@@ -145,7 +146,7 @@ async def _fan_out(recipe: datasets.Recipe) -> float:
     with workplace() as directory:
         path = await datasets.copy_of(recipe, directory)
         count = _read(path, "SELECT count(*) FROM outbox")
-        hook = _hook("bench", on=["task.*"], run=[SLEEP, "1000"], concurrency=1, timeout_s=1000)
+        hook = _hook("bench", on=["task.*"], run=BUSY, concurrency=1)
         async with daemon(directory, more=hook):
             await _wait_for(path, count, f"SELECT {count} - count(*) FROM outbox")
             last = _read(
