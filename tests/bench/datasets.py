@@ -90,6 +90,7 @@ async def cached(recipe: Recipe) -> Path:
     path = directory / names[-1]
     if path.exists():
         return path
+    _remove_drafts(directory)
     draft = directory / f"draft-{os.getpid()}.db"
     older = next((directory / name for name in reversed(names) if (directory / name).exists()), None)
     try:
@@ -108,6 +109,15 @@ async def cached(recipe: Recipe) -> Path:
         for left in directory.glob(f"{draft.name}*"):
             left.unlink()
     return path
+
+
+def _remove_drafts(directory: Path) -> None:
+    """Remove what killed runs left: a draft may have gigabytes."""
+    for left in directory.glob("draft-*"):
+        try:
+            os.kill(int(left.name.split(".")[0].removeprefix("draft-")), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
 
 
 async def copy_of(recipe: Recipe, directory: Path) -> Path:
