@@ -368,6 +368,8 @@ async def test_filters(world: ServerWorld) -> None:
         "route=suno.generate": song,
         "label.user=42": song,
         "q=K-1": video,
+        "q=user=42": song,
+        "q=SER%3d4": song,
         "since=2026-11-20T20:42:05Z": video,
         "since=2026-11-20T21:42:05%2B01:00": video,
         "since=2026-11-20T21:42:05+01:00": video,

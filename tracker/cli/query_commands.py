@@ -90,7 +90,7 @@ def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option("--account", help="Only tasks of this account.")
 @click.option("--reason", type=click.Choice(REASON.choices), help="Only tasks that failed for this reason.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="Only with this label.")
-@click.option("--q", metavar="TEXT", callback=_parse_text, help="Text in ids, model, error or request.")
+@click.option("--q", metavar="TEXT", callback=_parse_text, help="Text in ids, model, error, labels or request.")
 @click.option("--since", metavar="TIME", callback=parse_time_option, help=f"Created at or after this time {_WHEN}.")
 @click.option("--until", metavar="TIME", callback=parse_time_option, help=f"Created before this time {_WHEN}.")
 @limit_option

@@ -159,7 +159,7 @@ TASK_LIST: Final = (
     _text("account", "Configured account."),
     REASON,
     _LABELS,
-    _text("q", "Text to search in ids, model, error and request."),
+    _text("q", "Text to search in ids, model, error, labels and request."),
     _SINCE,
     _time("until", "Created before."),
     _LIMIT,

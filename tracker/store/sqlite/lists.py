@@ -48,7 +48,8 @@ _LABEL: Final = "EXISTS (SELECT 1 FROM labels WHERE task_id = tasks.id AND name 
 _HAS_TEXT: Final = """
     (instr(lower(tasks.id || ' ' || coalesce(external_id, '') || ' ' || coalesce(model, '') || ' '
                  || coalesce(error_code, '') || ' ' || coalesce(error_message, '')), lower(?)) > 0
-     OR instr(lower((SELECT body FROM requests WHERE task_id = tasks.id)), lower(?)) > 0)
+     OR instr(lower((SELECT body FROM requests WHERE task_id = tasks.id)), lower(?)) > 0
+     OR EXISTS (SELECT 1 FROM labels WHERE task_id = tasks.id AND instr(lower(name || '=' || value), lower(?)) > 0))
 """
 _OPEN_DELIVERIES: Final = {
     "pending": ("deliveries_due", "due_at IS NOT NULL"),
@@ -164,7 +165,7 @@ async def _choose(read: ReadRows, wanted: TaskFilter) -> _Source | None:
         if (value := getattr(wanted, name)) is not None
     )
     status: tuple[Condition, ...] = () if wanted.status is None else (("status = ?", wanted.status),)
-    text: tuple[Condition, ...] = ((_HAS_TEXT, wanted.q, wanted.q),) if wanted.q else ()
+    text: tuple[Condition, ...] = ((_HAS_TEXT, *[wanted.q] * 3),) if wanted.q else ()
     labels: tuple[Condition, ...] = tuple((_LABEL, name, value) for name, value in wanted.labels.items())
     source = _Source(_BY_ID)
     total = None
