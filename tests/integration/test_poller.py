@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.kits.upstream import IN_MAINTENANCE, RATE_LIMITED, SUNO, UpstreamWorl
 from tracker.domain.task import ExternalId, Status, TaskId
 from tracker.errors import NotAttempted
 from tracker.store.values import Lane
-from tracker.tracking.claims import BATCH, CHUNK, MAX_BATCH, TRICKLE, Claims
+from tracker.tracking.claims import BATCH, CHUNK, ENOUGH_PER_S, MAX_BATCH, TRICKLE, Claims
 from tracker.tracking.lane_limits import LaneSlots
 from tracker.tracking.poller import MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS, polls_within
 
@@ -251,6 +252,21 @@ async def test_a_slow_upstream_gets_more_polls(tmp_path: Path) -> None:
         go_on.set()
 
 
+@pytest.mark.parametrize(("ended", "may_grow"), [(ENOUGH_PER_S // 2, True), (2 * ENOUGH_PER_S, False)])
+async def test_a_fast_upstream_gets_no_more_polls(tmp_path: Path, ended: int, may_grow: bool) -> None:
+    """If many polls end within a second, more at once would only delay callbacks."""
+    async with UpstreamWorld(tmp_path) as world:
+        for n in range(MAX_BATCH + BATCH):
+            await world.register(external_id=f"up-{n}")
+        go_on = world.gateway.hold("GET kling")
+        await world.tick()
+        claims = world.poller._claims
+        claims._ended, claims._ended_since = ended, asyncio.get_running_loop().time() - 1.0
+        claims._end_wait()
+        assert claims._may_grow == may_grow
+        go_on.set()
+
+
 async def test_a_busy_event_loop_gets_no_more_polls(tmp_path: Path) -> None:
     """More would only delay callbacks; a lane without a poll still gets one at each sweep."""
     async with UpstreamWorld(tmp_path) as world:
@@ -276,11 +292,12 @@ async def test_refills_serve_lanes_in_turn(tmp_path: Path) -> None:
             world.gateway.hold(f"GET {family}")
             for n in range(3 * CHUNK):
                 await world.register(route, f"{family}-{n}")
-        await world.tick()
         claims = world.poller._claims
+        claims._ended_since = math.inf  # it never grows
+        await world.tick()
         turns = []
         for _ in range(2):
-            claims._freed, claims._may_grow = 2 * CHUNK, False
+            claims._freed = 2 * CHUNK
             turns.append(list(claims._plan(is_sweep=False)))
             claims._freed = 2 * CHUNK
             await claims._refill()

@@ -36,7 +36,11 @@ MAX_BATCH = 64
 """A sweep starts at most so many polls, or one of each lane. While the event loop is busy so many may be under way:
 more would not be faster, and callbacks that arrive wait for them."""
 LATE_S = 0.005
-"""When a timer is so late, the event loop is busy. A slow upstream takes more polls and leaves it idle."""
+"""When a timer is so late, the event loop is busy."""
+GROW_S = 0.1
+"""So often the polls under way may grow by `MAX_BATCH`: a slow upstream takes more and leaves the event loop idle."""
+ENOUGH_PER_S = 2000
+"""While so many polls end, no more are begun at once: it is the event loop that limits them, not the upstream."""
 REFILL_S = 0.02
 """From the end of a poll to the refill that reuses its slot, if few others end meanwhile."""
 TRICKLE = 24
@@ -80,6 +84,9 @@ class Claims:
         self._is_late = False
         self._may_grow = False
         """Whether the next refill may start more polls than have ended."""
+        self._ended = 0
+        """Polls that ended since `_ended_since`, on the event loop's clock."""
+        self._ended_since = 0.0
         self._refill_task: asyncio.Task[None] | None = None
         self._halted = False
 
@@ -97,6 +104,7 @@ class Claims:
     def slot_freed(self) -> None:
         """A poll has ended: its slot is reused soon."""
         self._freed += 1
+        self._ended += 1
         if self._due_lanes and not self._halted:
             if self._is_worth_a_claim():
                 self._begin_refill()
@@ -128,8 +136,12 @@ class Claims:
 
     def _end_wait(self) -> None:
         assert self._timer is not None  # noqa: S101 - it calls this
-        self._is_late = asyncio.get_running_loop().time() - self._timer.when() > LATE_S
-        self._may_grow = not self._is_late
+        now = asyncio.get_running_loop().time()
+        self._is_late = now - self._timer.when() > LATE_S
+        passed_s = now - self._ended_since
+        if passed_s > GROW_S:
+            self._may_grow = not self._is_late and self._ended < ENOUGH_PER_S * passed_s
+            self._ended, self._ended_since = 0, now
         self._timer = None
         self._begin_refill()
 
@@ -185,7 +197,7 @@ class Claims:
 
         A sweep claims a little for each lane, a refill more for some of them in turn: as many as have ended.
         """
-        room = MAX_BATCH if is_sweep else self._freed + (BATCH if self._may_grow else 0)
+        room = MAX_BATCH if is_sweep else self._freed + (MAX_BATCH if self._may_grow else 0)
         if self._is_late:
             room = min(room, MAX_BATCH - len(self._polls))
         self._freed, self._may_grow = 0, False
