@@ -57,12 +57,9 @@ def _echo_route(route: Json) -> None:
         show("models", f"{', '.join(route['models'])} ({origin})")
     show("source", route["fields_source"] or route["source"])
     click.echo()
-    rows = [
-        (field["name"], _when_required(field), field["type"], _meaning(field), ", ".join(map(_shown, field["values"])))
-        for field in route["fields"]
-    ]
+    rows = [(field["name"], _required(field), field["type"], _meaning(field)) for field in route["fields"]]
     if rows:
-        echo_table(("field", "required", "type", "meaning", "values"), rows)
+        echo_table(("field", "required", "type", "meaning"), rows)
         click.echo()
     if route["fields_complete"]:
         click.echo("A field that is not listed is warned about; --strict refuses it.")
@@ -77,13 +74,20 @@ def _echo_line(name: str, text: str, width: int) -> None:
     click.echo(clean(f"{name:<{width}}  {text}"))
 
 
-def _when_required(field: Json) -> str:
-    return (field["condition"] or "yes") if field["required"] else "-"
+def _required(field: Json) -> str:
+    if not field["required"]:
+        return "-"
+    return "depends" if field["condition"] else "yes"
 
 
 def _meaning(field: Json) -> str:
-    condition = None if field["required"] else field["condition"]
-    return f"{field['meaning'].removesuffix('.')} ({condition})" if condition else field["meaning"].removesuffix(".")
+    """The meaning, with values and condition."""
+    text = field["meaning"].removesuffix(".")
+    if field["values"]:
+        text += f": {', '.join(map(_shown, field['values']))}"
+    if field["condition"]:
+        text += f" ({'required ' if field['required'] else ''}{field['condition']})"
+    return text.removeprefix(": ")
 
 
 def _shown(value: Json) -> str:

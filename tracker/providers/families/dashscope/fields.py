@@ -15,6 +15,10 @@ _FLAG = "true or false"
 _FRAMES = "for models with first and last frame"
 _REFERENCES = "for wan2.6-r2v"
 _MEDIA = "for models from wan2.7 on"
+_MEDIA_TYPES = (
+    "first_frame", "last_frame", "first_clip", "driving_audio", "video", "reference_image", "reference_video",
+    "reference_audio", "file", "link",
+)  # fmt: skip
 _EDIT = "for vace"
 _SPEAKING = "for models with sound"
 _TEMPLATES = "for models with effects"
@@ -40,9 +44,7 @@ VIDEO = RequestFields(
         Field("input.audio_url", "text", "The sound.", condition=_SPEAKING),
         Field("input.first_frame_url", "text", "The first frame.", condition=_FRAMES),
         Field("input.last_frame_url", "text", "The last frame.", condition=_FRAMES),
-        Field(
-            "input.media[].type", "text", "What it is.", condition=_MEDIA, values=("first_frame", "last_frame", "video")
-        ),
+        Field("input.media[].type", "text", "What it is.", condition=_MEDIA, values=_MEDIA_TYPES),
         Field("input.media[].url", "text", "Where it is.", condition=_MEDIA),
         Field("input.media[].reference_voice", "text", "A sound with the voice.", condition=_MEDIA),
         Field("input.reference_urls", "list", "Pictures and videos to refer to.", condition=_REFERENCES),

@@ -23,9 +23,9 @@ _MODEL = Field("model", "text", "The model.", values=_MODELS)
 _SOUND = (
     Field("negativeTags", "text", "Styles to avoid."),
     Field("vocalGender", "text", "The voice, if possible.", values=("m", "f")),
-    Field("styleWeight", "number", "How closely it follows the style, 0 to 1.", values=(0.65,)),
-    Field("weirdnessConstraint", "number", "How unusual it may be, 0 to 1.", values=(0.65,)),
-    Field("audioWeight", "number", "How much the given sound counts, 0 to 1.", values=(0.65,)),
+    Field("styleWeight", "number", "How closely it follows the style, 0 to 1."),
+    Field("weirdnessConstraint", "number", "How unusual it may be, 0 to 1."),
+    Field("audioWeight", "number", "How much the given sound counts, 0 to 1."),
     Field("personaId", "text", "A persona of suno.generate-persona."),
     Field(
         "personaModel",
@@ -40,14 +40,18 @@ _UPLOAD = Field("uploadUrl", "text", "The audio file.", required=True)
 _SONG_ID = Field("taskId", "text", "The external_id of a finished song.", required=True)
 _CLIP_ID = Field("audioId", "text", "The id of one of its clips, in the result of the song.", required=True)
 _CONTINUE = (
-    Field("defaultParamFlag", _FLAG, "true: with the style, title and prompt given here."),
+    Field("defaultParamFlag", _FLAG, "Use the style, title and prompt given here."),
     Field("continueAt", "number", "Where it goes on, seconds.", condition=_OWN),
     Field("prompt", "text", "How it goes on, or its lyrics.", condition=_OWN),
     Field("style", "text", "The style of the music.", condition=_OWN),
     Field("title", "text", "The title.", condition=_OWN),
     Field("instrumental", _FLAG, "Without a voice."),
 )
-_STEMS = ("separate_vocal", "split_stem")
+_STEMS = ("separate_vocal", "split_stem", "split_stem_advanced")
+_STEM_FIELDS = (
+    Field("stemName", "text", "The instrument.", condition="with type split_stem_advanced"),
+    Field("audioUrl", "text", "An audio file, which the documents allow instead of a song."),
+)
 
 
 def _fields(*fields: Field, models: tuple[str, ...] = ()) -> RequestFields:
@@ -68,7 +72,7 @@ GENERATE = _song(
     Field(
         "customMode",
         _FLAG,
-        "true: you set style, title and lyrics; false: the prompt describes the song.",
+        "You set style, title and lyrics; if false, the prompt describes the song.",
         required=True,
     ),
     Field("instrumental", _FLAG, "Without a voice.", required=True),
@@ -116,16 +120,21 @@ REPLACE_SECTION = _task(
     Field("title", "text", "The title.", required=True),
     Field("infillStartS", "number", "Start of the section, seconds.", required=True),
     Field("infillEndS", "number", "End of the section, seconds.", required=True),
-    Field("fullLyrics", "text", "The lyrics of the song with the new section."),
+    Field("fullLyrics", "text", "The lyrics of the song with the new section; the documents require them."),
     Field("negativeTags", "text", "Styles to avoid."),
     _MODEL,
 )
 LYRICS = _task(Field("prompt", "text", "What the lyrics are about.", required=True))
 COVER_ART = _task(_SONG_ID)
 VOCAL_REMOVAL = _task(
-    _SONG_ID, _CLIP_ID, Field("type", "text", "Two parts, or every instrument.", required=True, values=_STEMS)
+    _SONG_ID,
+    _CLIP_ID,
+    Field("type", "text", "Two parts, every instrument, or one.", required=True, values=_STEMS),
+    *_STEM_FIELDS,
 )
-SPLIT_STEM = _task(_SONG_ID, _CLIP_ID, Field("type", "text", "Two parts, or every instrument.", values=_STEMS))
+SPLIT_STEM = _task(
+    _SONG_ID, _CLIP_ID, Field("type", "text", "Two parts, every instrument, or one.", values=_STEMS), *_STEM_FIELDS
+)
 WAV = _task(_SONG_ID, _CLIP_ID)
 MP4 = _task(
     _SONG_ID,
