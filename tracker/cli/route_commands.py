@@ -82,7 +82,7 @@ def _required(field: Json) -> str:
 
 def _meaning(field: Json) -> str:
     """The meaning, with values and condition."""
-    text = field["meaning"].removesuffix(".")
+    text = str(field["meaning"]).removesuffix(".")
     if field["values"]:
         text += f": {', '.join(map(_shown, field['values']))}"
     if field["condition"]:
