@@ -184,9 +184,9 @@ class Session:
 
         if (times := times_of_ids(wanted)) is not None:
             since, until = (time.isoformat() for time in times)
-            items = _all_items(list_tasks, {"q": text, "since": since, "until": until})
+            items = _first_items(list_tasks, {"q": text, "since": since, "until": until})
             ids = [item["id"] for item in items if item["id"].startswith(wanted)]
-        ids = ids or [item["id"] for item in _all_items(list_tasks, {"q": text}) if item["external_id"] == text]
+        ids = ids or [item["id"] for item in _first_items(list_tasks, {"q": text}) if item["external_id"] == text]
         if len(ids) > 1:
             some = ", ".join(ids[:5]) + (" …" if len(ids) > 5 else "")  # noqa: PLR2004
             raise Failure([f"{text}: several tasks match; use one of {some}"], USAGE)
@@ -233,13 +233,13 @@ class Session:
         raise error from None  # the more specific error
 
 
-def _all_items(list_tasks: Callable[[dict[str, str]], Json], query: dict[str, str]) -> Iterator[Json]:
-    """The tasks of all pages."""
+def _first_items(list_tasks: Callable[[dict[str, str]], Json], query: dict[str, str]) -> Iterator[Json]:
+    """The tasks of the first page; of the next ones too, as long as the search was cut."""
     cursor: dict[str, str] = {}
     while True:
         page = list_tasks({**query, **cursor, "limit": "500"})
         yield from page["items"]
-        if page["next_cursor"] is None:
+        if "notice" not in page:
             return
         cursor = {"cursor": page["next_cursor"]}
 
