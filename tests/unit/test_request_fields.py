@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from tracker.daemon.provider_files import list_shipped
 from tracker.demo.scenarios import SCENARIOS
 from tracker.domain.request_fields import Field, RequestFields, find_unknown
 from tracker.providers.declared import load_declared
@@ -169,6 +172,18 @@ def test_a_usual_mistake_is_found(route: str, request_body: dict[str, Any], hint
     """With the name that is meant."""
     (problem,) = ROUTES[route].fields.find_unknown(request_body)
     assert hint in problem.msg
+
+
+@pytest.mark.parametrize("name", list_shipped())
+def test_the_example_of_a_shipped_file_has_no_unknown_field(name: str) -> None:
+    """The command at its top, which users copy."""
+    text = list_shipped()[name].read_text(encoding="utf-8")
+    (provider,) = load_declared({f"{name}.toml": text})
+    examples = re.findall(r"^# +tracker submit (\S+) -d '(.+)'$", text, re.MULTILINE)
+    assert examples
+    for route_name, body in examples:
+        (route,) = [route for route in provider.routes if route.name == route_name]
+        assert route.fields.find_unknown(json.loads(body)) == []
 
 
 def test_the_fields_of_a_declared_route() -> None:

@@ -85,6 +85,7 @@ VIDEO = RequestFields(
         Field(
             "parameters.shot_type", "text", "One shot or several.", condition="for wan2.6", values=("single", "multi")
         ),
+        Field("parameters.mode", "text", "The quality.", condition="for models that animate a person"),
         Field("parameters.enable_thinking", _FLAG, "Improve the prompt in several steps."),
         Field("parameters.style", "number", "A style.", condition="for video-style-transform"),
         Field("parameters.video_fps", "number", "Frames per second.", condition="for video-style-transform"),
