@@ -23,7 +23,7 @@ from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, Task, UpstreamError
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.sqlite import checkpoints, open_reader
-from tracker.store.sqlite.checkpoints import PAGES, PAGES_OF_COMMIT, Checkpointer
+from tracker.store.sqlite.checkpoints import CHANGES_OF_PAGE, PAGES, PAGES_OF_COMMIT, Checkpointer
 from tracker.store.sqlite.identity import APPLICATION_ID
 from tracker.store.sqlite.schema import migrations
 from tracker.store.values import ArchiveWish, AttemptResult
@@ -328,7 +328,7 @@ def test_checkpoints_continue_after_failures(tmp_path: Path) -> None:
         checkpointer.start()
         for attempt in (1, 2, 3):
             assert path.stat().st_size < 100_000
-            checkpointer.note_commit(PAGES)
+            checkpointer.note_commit(PAGES * CHANGES_OF_PAGE)
             assert tried.get(timeout=10) == attempt
         checkpointer.stop()
         assert path.stat().st_size > 100_000
@@ -347,7 +347,7 @@ def test_checkpoints_come_by_what_was_written() -> None:
 
         checkpointer = Checkpointer(connect)
         checkpointer.start()
-        needed = -(-PAGES // (PAGES_OF_COMMIT + changes))
+        needed = -(-PAGES // (PAGES_OF_COMMIT + changes // CHANGES_OF_PAGE))
         for _ in range(needed - 1):
             checkpointer.note_commit(changes)
         assert tried.empty()
@@ -355,7 +355,7 @@ def test_checkpoints_come_by_what_was_written() -> None:
         tried.get(timeout=10)
         checkpointer.stop()
         counts.append(needed)
-    assert counts == [91, 17]
+    assert counts == [64, 25]
 
 
 def test_a_log_that_a_reader_blocks_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +370,7 @@ def test_a_log_that_a_reader_blocks_is_logged_once(tmp_path: Path, monkeypatch: 
             looked.put(None)
 
     def checkpoint() -> None:
-        checkpointer.note_commit(PAGES)
+        checkpointer.note_commit(PAGES * CHANGES_OF_PAGE)
         looked.get(timeout=10)
 
     checkpointer = Checkpointer(lambda: sqlite3.connect(path, factory=Reported))

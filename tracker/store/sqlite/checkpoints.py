@@ -17,10 +17,11 @@ from tracker.logs import get_logger
 
 log = get_logger(__name__)
 
-PAGES = 1000
+PAGES = 640
 """Pages written between checkpoints, as estimated; each is copied once, however often it was written."""
 PAGES_OF_COMMIT = 10
-"""A commit of one change writes 11 pages, one of 16 writes 26, one of 56 writes 39 (measured with callbacks)."""
+CHANGES_OF_PAGE = 3
+"""A commit of one change writes 11 pages, of 16 changes 26, of 56 changes 39, of 200 changes 69 (measured with callbacks)."""
 MAX_LOG_PAGES = 8192
 """Pages in the log (64 MB) above which checkpoints are blocked; the log is truncated to this when it restarts."""
 BLOCKED_HINT = (
@@ -57,7 +58,7 @@ class Checkpointer:
 
     def note_commit(self, changes: int) -> None:
         """Count a commit of the writer, with so many changes."""
-        self._pages += PAGES_OF_COMMIT + changes
+        self._pages += PAGES_OF_COMMIT + changes // CHANGES_OF_PAGE
         if self._pages >= PAGES:
             self._pages = 0
             self._due.set()
