@@ -21,7 +21,7 @@ PAGES = 640
 """Pages written between checkpoints, as estimated; each is copied once, however often it was written."""
 PAGES_OF_COMMIT = 10
 CHANGES_OF_PAGE = 3
-"""A commit of one change writes 11 pages, of 16 changes 26, of 56 changes 39, of 200 changes 69 (measured with callbacks)."""
+"""A commit of one change writes 11 pages, of 16 changes 26, of 56 changes 39, of 200 changes 69 (with callbacks)."""
 MAX_LOG_PAGES = 8192
 """Pages in the log (64 MB) above which checkpoints are blocked; the log is truncated to this when it restarts."""
 BLOCKED_HINT = (
