@@ -9,6 +9,7 @@ from tests.kits.factories import make_output, make_task_name
 from tests.kits.world import World
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import Status
+from tracker.hooks.runner import encode_event
 from tracker.store.sqlite import copy_database
 from tracker.store.values import AttemptResult
 
@@ -108,3 +109,17 @@ async def test_many_deliveries_take_few_statements(tmp_path: Path) -> None:
         assert [(delivery.status, delivery.error, delivery.output) for delivery in found] == [
             (ends[n % 2].status, ends[n % 2].error, ends[n % 2].output) for n in range(30)
         ]
+
+
+async def test_an_event_is_one_line_with_the_stored_result(tmp_path: Path) -> None:
+    """The result is embedded as it is stored, without being decoded; line breaks between its members are removed."""
+    stored = {1: '{"end": 1e2}', 2: '{\n"end":\r100.0}'}
+    async with World(tmp_path / "t.db") as world:
+        for n, payload in stored.items():
+            await world.follow(n)
+            await world.poll(n, Status.SUCCEEDED, payload=payload, at=12 + n)
+        await fan_out(world, "publish")
+        plain, broken = [encode_event(job) for job in await claim(world)]
+    assert b'"result":{"end": 1e2}' in plain
+    assert b'"result":{"end":100.0}' in broken
+    assert not {b"\n"[0], b"\r"[0]} & {*plain, *broken}

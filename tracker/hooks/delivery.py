@@ -126,8 +126,9 @@ class Delivery:
             attempt = AttemptResult(DeliveryStatus.PENDING, error="cut short: the tracker stopped", counts=False)
         else:
             error, output = result.error and self._redact(result.error), result.output and self._redact(result.output)
-            masked = replace(result, error=error, output=output)
-            attempt = attempt_result(self._spec, self._job.attempt, masked, self._draw())
+            is_masked = error is not result.error or output is not result.output
+            shown = replace(result, error=error, output=output) if is_masked else result
+            attempt = attempt_result(self._spec, self._job.attempt, shown, self._draw())
         pauses = growing_delays_s(RECORD_PAUSE_MIN_S, RECORD_PAUSE_MAX_S)
         while True:
             try:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import orjson
 import pytest
 from msgspec.structs import replace
 
@@ -13,6 +14,7 @@ from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import DeliveryRecord
 from tracker.domain.task import Reason, Stage, Status
 from tracker.errors import DeliveryNotFound
+from tracker.hooks.runner import encode_event
 from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob
 
 
@@ -275,7 +277,7 @@ async def test_a_hook_gets_the_task_as_of_its_event(engine: OpenWorld) -> None:
         assert [job.record.task for job in jobs[:2]] == [running.task, first.task]
         shown = jobs[2].record.task
         assert (shown.status, shown.outputs, shown.finished_at) == ("SUCCEEDED", ended.task.outputs, after(13))
-        assert [job.record.result for job in jobs] == [None, None, {"end": True}]
+        assert [orjson.loads(encode_event(job))["task"]["result"] for job in jobs] == [None, None, {"end": True}]
         assert {job.record.labels["user"] for job in jobs} == {"42"}
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tracker.domain.records import task_json
+from tracker.domain.archives import file_of
 
 if TYPE_CHECKING:
+    from tracker.domain.archives import ArchivedFile
+    from tracker.domain.task import Output
     from tracker.store.values import DeliveryJob
 
 INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER"})
@@ -22,6 +24,8 @@ VALUE_MAX_BYTES = 16 * 1024
 LABELS_MAX_BYTES = 48 * 1024
 """All labels together. The floor for the whole environment with the arguments is 128 KiB (``ARG_MAX``)."""
 
+_MAX_UTF_8 = 4
+"""Bytes of a character."""
 _NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
 
 
@@ -38,23 +42,23 @@ def script_environment(
         environ: the daemon's environment, for `INHERITED`.
         locate: where an archived file is found, by its path in the archive.
     """
-    task = task_json(job.record)
-    first = task["outputs"][0] if task["outputs"] else {}
+    task, files = job.record.task, job.record.files
+    first = task.outputs[0] if task.outputs else None
     return {
         **inherited_environment(environ),
         **_labels(job.record.labels),
         "TRACKER_EVENT": job.event,
         "TRACKER_DELIVERY_ID": job.id,
         "TRACKER_ATTEMPT": str(job.attempt),
-        "TRACKER_TASK_ID": task["id"],
-        "TRACKER_EXTERNAL_ID": _uncut(task["external_id"]),
-        "TRACKER_PROVIDER": task["provider"],
-        "TRACKER_ROUTE": task["route"],
-        "TRACKER_STATUS": task["status"],
-        "TRACKER_REASON": task["reason"] or "",
-        "TRACKER_ERROR_MESSAGE": _cut(_clean((task["error"] or {}).get("message") or "")),
-        "TRACKER_OUTPUT_URL": _uncut(first.get("url")),
-        "TRACKER_OUTPUT_PATH": _uncut(_first_path(task["outputs"], locate)),
+        "TRACKER_TASK_ID": task.id,
+        "TRACKER_EXTERNAL_ID": _uncut(task.external_id),
+        "TRACKER_PROVIDER": task.provider,
+        "TRACKER_ROUTE": task.route,
+        "TRACKER_STATUS": task.status.value,
+        "TRACKER_REASON": "" if task.reason is None else task.reason.value,
+        "TRACKER_ERROR_MESSAGE": _cut(_clean("" if task.error is None else task.error.message or "")),
+        "TRACKER_OUTPUT_URL": _uncut(None if first is None or first.authenticated else first.url),
+        "TRACKER_OUTPUT_PATH": _uncut(_first_path(task.outputs, files, locate)),
         **({"TRACKER_TEST": "true"} if job.is_test else {}),
     }
 
@@ -64,10 +68,12 @@ def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: _cut(value) for name, value in environ.items() if name in INHERITED or name.startswith("LC_")}
 
 
-def _first_path(outputs: Sequence[Mapping[str, Any]], locate: Callable[[str], str]) -> str | None:
+def _first_path(
+    outputs: Sequence[Output], files: Mapping[str, ArchivedFile], locate: Callable[[str], str]
+) -> str | None:
     """The location of the first output that is a file; None if it is not archived yet."""
-    path = next((output["path"] for output in outputs if output["kind"] != "text"), None)
-    return None if path is None else locate(path)
+    file = next((file_of(output, files) for output in outputs if output.kind != "text"), None)
+    return None if file is None else locate(file.path)
 
 
 def label_variable(name: str) -> str:
@@ -90,11 +96,15 @@ def _labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 def _clean(text: str) -> str:
     """Without NUL, which ends a value, and without lone surrogates, which cannot be encoded."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _cut(text: str) -> str:
     """At most `VALUE_MAX_BYTES`, cut between characters."""
+    if len(text) * _MAX_UTF_8 <= VALUE_MAX_BYTES:
+        return text
     data = text.encode("utf-8", "surrogateescape")
     if len(data) <= VALUE_MAX_BYTES:
         return text
@@ -104,4 +114,4 @@ def _cut(text: str) -> str:
 def _uncut(text: str | None) -> str:
     """The text if it fits, else the empty text."""
     clean = _clean(text or "")
-    return clean if len(clean.encode()) <= VALUE_MAX_BYTES else ""
+    return clean if _cut(clean) is clean else ""

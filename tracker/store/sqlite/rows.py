@@ -17,7 +17,7 @@ from tracker.domain.archives import ArchivedFile, ArchiveRecord, ArchiveState
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Reading
 from tracker.domain.outputs import strip_inline_data
-from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord, decode_payload
+from tracker.domain.records import DeliveryRecord, EventRecord, Json, TaskRecord, decode_payload
 from tracker.domain.statuses import Origin, Source
 from tracker.domain.task import (
     Output,
@@ -223,13 +223,13 @@ def task_at_snapshot(snapshot: str) -> Task:
     return _task.decode(snapshot)
 
 
-def record_from(row: Row) -> TaskRecord:
-    """A task with everything around it from a row of `RECORD_COLUMNS`."""
+def record_from(row: Row, decode: Callable[[str], Json] = decode_payload) -> TaskRecord:
+    """A task with everything around it from a row of `RECORD_COLUMNS`; ``decode`` reads its request and result."""
     task, request, result, labels, key, fallbacks, files, origin, retry_of = row[:RECORD_WIDTH]
     return TaskRecord(
         task=task_from(task),
-        request=None if request is None else orjson.loads(request),
-        result=None if result is None else decode_payload(result),
+        request=None if request is None else decode(request),
+        result=None if result is None else decode(result),
         labels=orjson.loads(labels),
         idempotency_key=key,
         fallbacks=() if fallbacks is None else tuple(orjson.loads(fallbacks)),
