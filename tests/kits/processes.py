@@ -410,6 +410,7 @@ async def running_system(
     hook_before: str | None = "",
     hook_on: str = "task.*",
     top: str = "",
+    account: str = "",
     sandbox: Mapping[str, Json] | None = None,
 ) -> AsyncIterator[System]:
     """A system with its daemon running.
@@ -421,6 +422,7 @@ async def running_system(
         hook_before: what the hook script does before it writes its line; None for no hook.
         hook_on: the events of the hook.
         top: further lines at the top of the configuration.
+        account: further lines of the account.
         sandbox: options of the sandbox.
     """
     port = find_free_port()
@@ -435,6 +437,7 @@ async def running_system(
             f'[server]\nlisten = "127.0.0.1:{port}"',
             f'[store]\npath = "{directory}/db/tracker.db"',
             f'[accounts.default]\nbase_url = "{gateway.base_url}"\nmax_requests_per_s = 500',
+            account,
             "[poll]",
             *(f"{key} = {value}" for key, value in (poll or FAST).items()),
             '[log]\nformat = "json"',

@@ -19,6 +19,7 @@ from tracker.domain.tokens import CallbackTokens
 from tracker.logs import Redactor
 from tracker.providers.registry import Registry
 from tracker.tracking.account_alarms import AccountAlarms
+from tracker.tracking.account_slots import AccountSlots
 from tracker.tracking.intake import CallbackUrls, Intake, SubmitRequest
 from tracker.tracking.lane_limits import LaneSlots
 from tracker.tracking.poller import MAX_POLLS, Poller
@@ -113,6 +114,7 @@ class UpstreamWorld(World):
         super().__init__(directory / "tracker.db", policy=PollPolicy(**numbers), intervals={})
         self.gateway = Gateway()
         self.keys = {"default": "sk-test-key-0123456789"}
+        self.max_in_flight: dict[str, int] = {}
         self.breakers = Breakers(self.clock)
         self._base_url = base_url
         self._max_polls = max_polls
@@ -138,6 +140,7 @@ class UpstreamWorld(World):
             aliases={},
         )
         self.alarms = AccountAlarms(clock, self.keys.get, redactor.json_text)
+        self.slots = AccountSlots(store, self.max_in_flight, clock.monotonic)
         self.submitter = Submitter(
             store=store,
             reconciler=reconciler,
@@ -146,6 +149,7 @@ class UpstreamWorld(World):
             clock=clock,
             payloads=payloads,
             alarms=self.alarms,
+            slots=self.slots,
         )
         self.poller = Poller(
             store=store,
@@ -158,6 +162,7 @@ class UpstreamWorld(World):
             clock=clock,
             payloads=payloads,
             alarms=self.alarms,
+            slots=self.slots,
             tick_s=1.0,
             park_s=60.0,
             max_polls=self._max_polls,

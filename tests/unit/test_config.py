@@ -260,6 +260,10 @@ HOOK = '[[hooks]]\nname = "a"\non = ["task.finished"]\nrun = ["x"]\n'
         ),
         ("[poll.sunno]\ntick_s = 1", "tracker.toml: poll.sunno: unknown provider; known are dash"),
         ("[poll]\ntick_s = 0", "tracker.toml: poll.tick_s: must be greater than 0; write for example tick_s = 1"),
+        *(
+            (f"[accounts.default]\nmax_in_flight = {value}", "tracker.toml: accounts.default.max_in_flight: must be ")
+            for value in ("0", "-3", "2.5", '"many"', "true")
+        ),
         ("[poll]\ntick_s = true", "tracker.toml: poll.tick_s: must be a number, not true or false"),
         ("[poll]\ntick_s = 'soon'", "tracker.toml: poll.tick_s: must be a number; write for example tick_s = 1"),
         ("[poll]\ndeadline_s = inf", "tracker.toml: poll.deadline_s: "),

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
-from tracker.domain.history import TaskHistory
+from tracker.domain.history import TaskHistory, WaitingLine
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.judge import judge
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble
@@ -514,3 +514,27 @@ def test_how_long_it_usually_takes() -> None:
     assert note == "It usually takes 2 min (the last 8 of this route); this one is at 9 min."
     few = explain(TaskHistory(task, usual_s=usual[1:]), POLICY, at(541))["notes"]
     assert not any("usually" in note for note in few)
+
+
+@pytest.mark.parametrize(
+    ("line", "limit", "note"),
+    [
+        (WaitingLine(3, 0), 3, "3 of 3 tasks of account default are in flight; it is the next one."),
+        (WaitingLine(3, 1), 3, "3 of 3 tasks of account default are in flight; 1 task waits before it."),
+        (WaitingLine(3, 46), 3, "3 of 3 tasks of account default are in flight; 46 tasks wait before it."),
+        (WaitingLine(5, 2), 3, "5 tasks of account default are in flight, and 3 may be; 2 tasks wait before it."),
+    ],
+)
+def test_a_create_that_waits_for_a_slot(line: WaitingLine, limit: int, note: str) -> None:
+    """How many are in flight, how many wait before it, and how to have more run; no deadline is named."""
+    task = make_task(due_at=None)
+    why = explain(TaskHistory(task, line=line), POLICY, at(5000), max_in_flight=limit)
+    assert why["notes"] == [f"It waits for a free slot: {note}"]
+    assert [(step["at"], step["what"]) for step in why["next"]] == [
+        (None, "sends it to the service when a slot of its account is free")
+    ]
+    assert why["ends_by"] is None
+    assert [action["command"] for action in why["actions"]] == [f"tracker cancel {ID}", "tracker config reload"]
+    assert "accounts.default.max_in_flight" in why["actions"][1]["what"]
+    (note, *_) = explain(TaskHistory(task, line=line), POLICY, at(1))["notes"]
+    assert note.startswith("It waits for a free slot of account default; ")

@@ -50,7 +50,10 @@ class Offline:
     def why(self, task_id: str) -> Json:
         """The explanation of a task, without what only a running daemon knows."""
         history = self._run(lambda reader: reader.read_history(TaskId(task_id)))
-        explanation = explain(history, self._config.poll_policy(history.task.provider), datetime.now(UTC))
+        task = history.task
+        account = self._config.accounts.get(task.account)
+        limit = None if account is None else account.max_in_flight
+        explanation = explain(history, self._config.poll_policy(task.provider), datetime.now(UTC), max_in_flight=limit)
         if explanation["next"]:
             explanation["notes"].append("No daemon is running: nothing happens until tracker serve starts one.")
         return explanation

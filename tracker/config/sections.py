@@ -87,12 +87,13 @@ class StoreSection(Section):
 
 
 class Account(Section):
-    """``[accounts.<name>]``: base URL, key and request rate."""
+    """``[accounts.<name>]``: base URL, key, request rate and how many tasks may be in flight."""
 
     base_url: GatewayUrl = DEFAULT_GATEWAY
     api_key_env: EnvName | None = None
     api_key_file: ResolvedPath | None = None
     max_requests_per_s: Rate = 20
+    max_in_flight: Count | None = None
 
     @model_validator(mode="after")
     def _names_one_key(self) -> Self:

@@ -48,6 +48,7 @@ from tracker.server.services import Services
 from tracker.store.sqlite import SqliteStore
 from tracker.store.sqlite.backup_files import find_good_copy
 from tracker.tracking.account_alarms import AccountAlarms
+from tracker.tracking.account_slots import AccountSlots
 from tracker.tracking.accounts import AccountRules
 from tracker.tracking.changes import ChangeFeed
 from tracker.tracking.intake import CallbackUrls, Intake
@@ -117,6 +118,7 @@ class Tracker:
         self._limits = RateLimits(self._live.rates, self._clock)
         self._breakers = Breakers(self._clock)
         self._alarms = AccountAlarms(self._clock, self._live.credentials_of, self.redactor.json_text)
+        self._slots = AccountSlots(self.store, self._live.slots, self._clock.monotonic)
         self._client = UpstreamClient(self._live.accounts, self._clock, self._limits, self._breakers)
         self.reconciler = Reconciler(
             self.store,
@@ -194,6 +196,7 @@ class Tracker:
             clock=self._clock,
             payloads=self.payloads,
             alarms=self._alarms,
+            slots=self._slots,
         )
         self.poller = Poller(
             store=self.store,
@@ -206,6 +209,7 @@ class Tracker:
             clock=self._clock,
             payloads=self.payloads,
             alarms=self._alarms,
+            slots=self._slots,
             tick_s=config.poll.tick_s,
             park_s=config.callbacks.park_s,
             max_polls=polls_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
@@ -322,6 +326,7 @@ class Tracker:
         if callback_secret != self._callback_secret:
             unchanged.append("callbacks.secret")
         self._live.adopt(config)
+        self._slots.note_limits()
         self.reconciler.set_policies(config.poll_policy)
         self.poller.configure(config.poll.tick_s, config.callbacks.park_s)
         self.scheduler.set_interval(SWEEP, config.poll.tick_s)
@@ -383,6 +388,7 @@ class Tracker:
             trust=config.callbacks.trust,
             check_signature=self._check_signature,
             public_url=lambda: self._live.config.public_url,
+            max_in_flight=self._slots.limit_of,
         )
 
     def _troubles(self) -> list[str]:

@@ -52,6 +52,7 @@ class Live:
         config: the configuration itself.
         accounts: by name.
         rates: account -> requests per second.
+        slots: account -> how many of its tasks may be in flight; none for an account without a limit.
         aliases: alias -> its models.
         named_models: key of the configuration -> the model that it names.
     """
@@ -60,6 +61,7 @@ class Live:
         self.config = config
         self.accounts: dict[str, Account] = {}
         self.rates: dict[str, float] = {}
+        self.slots: dict[str, int] = {}
         self.aliases: dict[str, ModelTarget] = {}
         self.named_models: dict[str, str] = {}
         self.adopt(config)
@@ -70,6 +72,8 @@ class Live:
         use_messages(config.messages.sentences(), config.messages.assets)
         _replace(self.accounts, {name: self._account(name) for name in config.accounts})
         _replace(self.rates, {name: account.max_requests_per_s for name, account in config.accounts.items()})
+        slots = {name: account.max_in_flight for name, account in config.accounts.items()}
+        _replace(self.slots, {name: limit for name, limit in slots.items() if limit is not None})
         _replace(self.aliases, config.model_aliases())
         _replace(
             self.named_models,

@@ -67,6 +67,10 @@ def _of_other(task: Task) -> Iterator[tuple[str, str]]:
         return
     stop = f"tracker cancel {task.id}"
     match task.submit_state:
+        case SubmitState.QUEUED if task.waits_for_slot:
+            yield "stop it; nothing was charged", stop
+            setting = f"accounts.{task.account}.max_in_flight"
+            yield f"have more tasks run at once: raise {setting} in the configuration, then", "tracker config reload"
         case SubmitState.QUEUED:
             yield "stop it; nothing was charged", stop
         case SubmitState.AMBIGUOUS:

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from tracker.domain.task import Task
 
 
+class WaitingLine(Struct, frozen=True):
+    """The line in which a create waits for a slot of its account.
+
+    Attributes:
+        in_flight: tasks of the account that are in flight.
+        before: tasks that wait before it.
+    """
+
+    in_flight: int
+    before: int
+
+
 class TaskHistory(Struct, frozen=True):
     """All that explains a task, as of one transaction; payloads and outputs of hooks are left out.
 
@@ -22,6 +34,7 @@ class TaskHistory(Struct, frozen=True):
         archives: the state of each output in the archive.
         usual_s: how long tasks of the same route and account took that succeeded lately, seconds; empty for a task
             that has ended.
+        line: None unless it waits for a slot.
     """
 
     task: Task
@@ -29,3 +42,4 @@ class TaskHistory(Struct, frozen=True):
     deliveries: Sequence[DeliveryRecord] = ()
     archives: Sequence[ArchiveRecord] = ()
     usual_s: Sequence[float] = ()
+    line: WaitingLine | None = None

@@ -39,6 +39,8 @@ def next_of_task(task: Task, policy: PollPolicy) -> list[Step]:
             return []
         return [(task.due_at, "asks the service once more; a success with outputs is still accepted")]
     match task.submit_state:
+        case SubmitState.QUEUED if task.waits_for_slot:
+            return [(None, "sends it to the service when a slot of its account is free")]
         case SubmitState.QUEUED:
             again = "sends it again" if task.submit_attempts else "sends it to the service"
             return [(task.due_at, again)]
@@ -47,7 +49,7 @@ def next_of_task(task: Task, policy: PollPolicy) -> list[Step]:
         case SubmitState.AMBIGUOUS:
             return [
                 (None, "the service may report it by a callback"),
-                (_submit_end(task, policy), "gives it up (submit_unknown) if the service has reported nothing"),
+                (submit_end(task, policy), "gives it up (submit_unknown) if the service has reported nothing"),
             ]
         case SubmitState.ACCEPTED | SubmitState.REFUSED:
             pass
@@ -112,13 +114,13 @@ def ends_by(task: Task, policy: PollPolicy, now: datetime) -> datetime | None:
         return None
     match task.submit_state:
         case SubmitState.QUEUED:
-            return submit_end(task, policy) if task.submit_attempts else None
+            return submit_end(task, policy) if task.submit_attempts and not task.waits_for_slot else None
         case SubmitState.SENDING:
             if task.due_at is None or not task.expects_callback:
                 return task.due_at
             return task.due_at + timedelta(seconds=policy.submit_retry_s)
         case SubmitState.AMBIGUOUS:
-            return _not_before(now, _submit_end(task, policy), task.due_at)
+            return _not_before(now, submit_end(task, policy), task.due_at)
         case SubmitState.ACCEPTED | SubmitState.REFUSED:
             first = min(when for when, _what in _timeouts(task, policy))
             return _not_before(now, first, task.due_at)
@@ -127,7 +129,3 @@ def ends_by(task: Task, policy: PollPolicy, now: datetime) -> datetime | None:
 def _not_before(now: datetime, end: datetime, due_at: datetime | None) -> datetime:
     """An overdue end comes with the next action on the task."""
     return end if end > now or due_at is None else max(due_at, now)
-
-
-def _submit_end(task: Task, policy: PollPolicy) -> datetime:
-    return task.progress_at + timedelta(seconds=policy.submit_retry_s)

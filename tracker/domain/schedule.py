@@ -84,8 +84,8 @@ def submit_delay_s(attempt: int, retry_after_s: float | None, timing: PollTiming
 
 
 def submit_end(task: Task, policy: PollPolicy) -> datetime:
-    """When a create that was not accepted fails."""
-    return task.created_at + timedelta(seconds=policy.submit_retry_s)
+    """When a create that was not accepted or got no answer fails: its wait for a slot of the account does not count."""
+    return task.progress_at + timedelta(seconds=policy.submit_retry_s)
 
 
 def deadline_of(task: Task, policy: PollPolicy) -> datetime:

@@ -125,9 +125,10 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
 
     Attributes:
         asset: what is made, for end users: ``song``, ``video``, ``image``, ``text``.
-        due_at: when the tracker acts on it next (sends, polls or decides); None: never.
+        due_at: when the tracker acts on it next (sends, polls or decides); None: never, or, while it is queued, when a
+            slot of its account is free.
         progress: percent, 0 to 100; None while not reported.
-        progress_at: when the task last made progress; deadlines count from here.
+        progress_at: when the task last made progress, or got a slot of its account; deadlines count from here.
         expects_callback: a callback URL of this tracker was sent with the create.
         polls, callbacks: how many polls were answered, and how many callbacks came.
         poll_step: polls since the last change; the interval grows with it.
@@ -181,6 +182,11 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
     def is_given_up(self) -> bool:
         """Whether it FAILED by the tracker's own decision, which a provider's success overrides."""
         return self.status is Status.FAILED and self.reason in GIVEN_UP_REASONS
+
+    @property
+    def waits_for_slot(self) -> bool:
+        """Whether its create waits until fewer tasks of its account are in flight."""
+        return self.submit_state is SubmitState.QUEUED and self.due_at is None
 
     @property
     def is_canceled(self) -> bool:

@@ -82,7 +82,13 @@ class WhyView(Struct, frozen=True):
     actions: Annotated[list[ActionView], Meta(description="What can be done now, the most useful first.")]
 
 
-def explain(history: TaskHistory, policy: PollPolicy, now: datetime, notes: Iterable[str] = ()) -> dict[str, Json]:
+def explain(
+    history: TaskHistory,
+    policy: PollPolicy,
+    now: datetime,
+    notes: Iterable[str] = (),
+    max_in_flight: int | None = None,
+) -> dict[str, Json]:
     """Explain why a task is where it is.
 
     Args:
@@ -90,12 +96,14 @@ def explain(history: TaskHistory, policy: PollPolicy, now: datetime, notes: Iter
         policy: the poll policy of its provider.
         now: the current time.
         notes: what only the running daemon knows, one sentence each.
+        max_in_flight: how many tasks of its account may be in flight; None: any number.
 
     Returns:
         The JSON of `WhyView`: the soonest step is the first, those without a time the last.
     """
     task, events, deliveries = history.task, history.events, history.deliveries
-    is_held = task.submit_state is SubmitState.QUEUED and last_of_submit(events).startswith(HELD)
+    is_queued = task.submit_state is SubmitState.QUEUED and not task.waits_for_slot
+    is_held = is_queued and last_of_submit(events).startswith(HELD)
     steps = [
         *(next_of_held(task) if is_held else next_of_task(task, policy)),
         *next_of_hooks(deliveries),
@@ -114,7 +122,7 @@ def explain(history: TaskHistory, policy: PollPolicy, now: datetime, notes: Iter
         ],
         next=[to_json(NextView, None, at=at, what=what) for at, what in steps],
         ends_by=submit_end(task, policy) if is_held else ends_by(task, policy, now),
-        notes=[*_own_notes(history, now), *archive_notes(history.archives), *notes],
+        notes=[*_line(history, max_in_flight), *_own_notes(history, now), *archive_notes(history.archives), *notes],
         details=_details(task, policy),
         actions=[to_json(ActionView, action) for action in list_actions(history)],
     )
@@ -141,6 +149,22 @@ def _details(task: Task, policy: PollPolicy) -> list[str]:
     if not task.status.is_terminal and task.submit_state is SubmitState.ACCEPTED:
         details.append(f"The deadline of {_duration(policy.deadline_s)} counts from the last progress.")
     return details
+
+
+def _line(history: TaskHistory, limit: int | None) -> list[str]:
+    """Why a create waits for a slot, and how many wait before it."""
+    line, account = history.line, history.task.account
+    if line is None:
+        return []
+    before = "it is the next one"
+    if line.before:
+        before = f"{_count(line.before, 'task')} {'waits' if line.before == 1 else 'wait'} before it"
+    if limit is None:
+        return [f"It waits for a free slot of account {account}; {before}."]
+    what = f"{line.in_flight} of {limit} tasks of account {account} are in flight"
+    if line.in_flight > limit:
+        what = f"{line.in_flight} tasks of account {account} are in flight, and {limit} may be"
+    return [f"It waits for a free slot: {what}; {before}."]
 
 
 def _own_notes(history: TaskHistory, now: datetime) -> list[str]:

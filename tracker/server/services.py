@@ -52,6 +52,7 @@ class Services:
         archive: copies of outputs; None: the archive is off.
         check_signature: checks a provider's signature over the raw body; None where none is configured.
         public_url: the daemon's URL for the outside; None: not reachable.
+        max_in_flight: how many tasks of an account may be in flight; None: any number.
     """
 
     store: Store
@@ -76,3 +77,4 @@ class Services:
     check_signature: SignatureCheck | None = None
     archive: Archiver | None = None
     public_url: Callable[[], str | None] = lambda: None
+    max_in_flight: Callable[[str], int | None] = lambda _: None

@@ -88,7 +88,7 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
             applied = [name for name in (_ASYNC, _STRICT) if name in preferences]
             if applied:
                 headers["Preference-Applied"] = ", ".join(applied)
-            # not decided yet: 202 as with respond-async, which the client did not ask for
+            # not sent or not decided yet: 202 as with respond-async, which the client did not ask for
             is_done = submitted.is_decided and not respond_async
             return _created_response(submitted, HTTPStatus.CREATED if is_done else HTTPStatus.ACCEPTED, headers)
 
@@ -207,7 +207,8 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
     notes = [*services.poller.notes(history.task), *trouble_notes(services.hooks.describe(), history.deliveries)]
     notes += await _field_notes(services, history.task)
     policy = services.reconciler.policy_of(history.task.provider)
-    return json_response(explain(history, policy, services.clock.now(), notes))
+    limit = services.max_in_flight(history.task.account)
+    return json_response(explain(history, policy, services.clock.now(), notes, limit))
 
 
 async def _field_notes(services: Services, task: Task) -> list[str]:

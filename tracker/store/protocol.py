@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Page,
         PollsRequested,
         TaskFilter,
+        WaitingClaim,
         WriterProgress,
     )
 
@@ -126,6 +127,9 @@ class Reader(Protocol):
     async def find_stored_files(self, before: datetime, after: tuple[str, str], limit: int) -> list[StoredFile]:
         """Archived files of such tasks that finished before a time, by task and identity after the ones given."""
 
+    async def list_waiting_accounts(self) -> list[str]:
+        """The accounts with creates that wait for a slot."""
+
     async def count_open(self) -> OpenCounts:
         """What is open now."""
 
@@ -207,8 +211,17 @@ class Store(Reader, Protocol):
             SubmitInFlight: the key is known and its first attempt is not decided yet.
         """
 
-    async def mark_sending(self, task_id: TaskId, lease_s: float) -> Task | None:
-        """Record that this process sends the create now; None when it must not (canceled, or sent already)."""
+    async def mark_sending(self, task_id: TaskId, lease_s: float, max_in_flight: int | None = None) -> Task | None:
+        """Record that this process sends the create now; None when it must not (canceled, or sent already).
+
+        Args:
+            task_id: whose create.
+            lease_s: how long the send takes at most.
+            max_in_flight: how many tasks of its account may be in flight. When so many are, or an earlier create waits
+                or is about to be sent in the last free slot, the create waits: the task is returned as it was, queued,
+                without a due time and a lease. In flight are tasks whose create is being sent, has no clear answer or
+                was accepted, until they end.
+        """
 
     def apply(self, observation: Observation, judge: Judge) -> Awaitable[Applied]:
         """Judge an observation against its task and store what follows: events, the task, the outbox."""
@@ -232,6 +245,17 @@ class Store(Reader, Protocol):
 
         A task whose create another living process is sending is never among them, however long ago its lease ended. So
         one that is marked as being sent is sent by this process, or its sender is dead.
+        """
+
+    async def claim_waiting(self, account: str, max_in_flight: int | None, lease_s: float) -> WaitingClaim:
+        """Lease the creates of an account that wait for a slot, as many as are free, in the order they were recorded.
+
+        Their time to be accepted begins now.
+
+        Args:
+            account: the account.
+            max_in_flight: see `mark_sending`; None: no limit holds any more.
+            lease_s: they fall due again after so long.
         """
 
     async def postpone(self, task_id: TaskId, in_s: float) -> None:

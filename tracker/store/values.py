@@ -138,6 +138,18 @@ class Claimed(Struct, frozen=True, gc=False):
     was_held: bool
 
 
+class WaitingClaim(Struct, frozen=True, gc=False):
+    """Creates of an account that waited for a slot and were leased to this process.
+
+    Attributes:
+        tasks: as they were before, in the order they were recorded.
+        more: whether further ones wait.
+    """
+
+    tasks: list[Task]
+    more: bool
+
+
 class Applied(Struct, frozen=True, gc=False):
     """The effect of an observation.
 

@@ -17,7 +17,8 @@ import orjson
 from tracker.domain.ai_models import UnknownAliasError, model_of, resolve_models, with_model
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.nearest import did_you_mean
-from tracker.domain.task import ExternalId, SubmitState
+from tracker.domain.observation import Reading, Submission
+from tracker.domain.task import ExternalId, Reason, SubmitState
 from tracker.errors import FieldProblem, FieldsUnknown, RequestInvalid
 from tracker.providers.reading.requests import find_field
 from tracker.store.values import NewTask
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 SEND_MARGIN_S = 60.0
 """A send without an outcome so long after its answer was due was lost with its process."""
+CONFIG_RETRY_S = 30.0
+"""From an attempt that the configuration prevents to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,13 @@ def _takes_callback(route: Route, request: Mapping[str, Any]) -> bool:
     if field is None:
         return route.callback_parameter is not None
     return route.callback and not find_field(request, tuple(field.split(".")))
+
+
+def not_sendable(detail: str) -> Reading:
+    """A create that must not be sent with this configuration: it waits for other files, by a reload or restart."""
+    return Reading(
+        submission=Submission.DEFERRED, reason=Reason.INVALID_REQUEST, retry_after_s=CONFIG_RETRY_S, detail=detail
+    )
 
 
 def fingerprint(wanted: SubmitRequest, account: str) -> str:

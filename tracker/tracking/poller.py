@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tracker.store.protocol import Store
     from tracker.store.values import Claimed
     from tracker.tracking.account_alarms import AccountAlarms
+    from tracker.tracking.account_slots import AccountSlots
     from tracker.tracking.reconciler import Reconciler
     from tracker.tracking.submitter import Submitter
     from tracker.upstream.breaker import Breakers
@@ -81,6 +82,7 @@ class Poller:
         clock: gives the time of an observation.
         payloads: reads answers.
         alarms: the accounts that are refused.
+        slots: starts creates that waited for a slot of their account.
         tick_s: seconds between sweeps.
         park_s: how long callbacks of unknown tasks are stored, seconds.
         max_polls: polls under way at once.
@@ -99,6 +101,7 @@ class Poller:
         clock: Clock,
         payloads: Payloads,
         alarms: AccountAlarms,
+        slots: AccountSlots,
         tick_s: float,
         park_s: float,
         max_polls: int = MAX_POLLS,
@@ -119,6 +122,8 @@ class Poller:
         self._again: set[TaskId] = set()
         """Tasks that fell due again while their poll was under way: its answer may be older than the request."""
         self._alarms = alarms
+        self._slots = slots
+        slots.serve(self._start_send)
         self._blockers = Blockers(client, limits, breakers, clock, alarms)
         self._claims = Claims(store, limits, self._polls, begin=self._begin, is_blocked=self._blockers.is_blocked)
         self._last_housekeeping = float("-inf")
@@ -138,11 +143,13 @@ class Poller:
         """Claim nothing more: a tick does nothing. Running and requested polls continue."""
         self._halted = True
         self._claims.halt()
+        self._slots.halt()
 
     async def stop(self, drain_s: float) -> None:
         """Claim nothing more and let polls under way end; those that do not are polled again after their lease."""
         self.halt()
         await self._claims.ended(drain_s)  # it may start the last polls
+        await self._slots.ended(drain_s)
         await asyncio.gather(self._polls.end(drain_s), self._sends.end(drain_s))
 
     @property
@@ -166,6 +173,7 @@ class Poller:
             async with asyncio.timeout(TICK_WITHIN_S):
                 await self._housekeep()
                 await self._release_creates()
+                await self._slots.sweep()
                 await self._claims.sweep()
         except StoreError as error:
             log.warning("sweep.failed", step="store", error=str(error))

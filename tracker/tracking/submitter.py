@@ -21,7 +21,7 @@ from tracker.domain.task import Reason, SubmitState, UpstreamError
 from tracker.domain.upstream_http import WireReply
 from tracker.errors import NotSent, StoreUnavailable, Unanswered
 from tracker.logs import get_logger
-from tracker.tracking.intake import SEND_MARGIN_S, fingerprint
+from tracker.tracking.intake import SEND_MARGIN_S, fingerprint, not_sendable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tracker.store.protocol import Store
     from tracker.store.values import Applied
     from tracker.tracking.account_alarms import AccountAlarms
+    from tracker.tracking.account_slots import AccountSlots
     from tracker.tracking.intake import Intake, SubmitRequest
     from tracker.tracking.reconciler import Reconciler
     from tracker.upstream.client import UpstreamClient
@@ -46,8 +47,6 @@ log = get_logger(__name__)
 RECORD_RETRY_S = 1.0
 ANSWER_WITHIN_S = 3.0
 """At a stop, clients wait so long for their sends to end; most sends take no longer."""
-CONFIG_RETRY_S = 30.0
-"""From an attempt that the configuration prevents to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,9 @@ class Submitted:
 
     Attributes:
         is_new: whether it was recorded just now, or was known.
-        is_decided: whether the record shows the outcome of the first attempt. False: the tracker is stopping while the
-            send goes on, or the store refuses the outcome; the client gets the same answer as with ``respond_async``.
+        is_decided: whether the record shows the outcome of the first attempt. False: the create waits for a slot of its
+            account, the tracker is stopping while the send goes on, or the store refuses the outcome; the client gets
+            the same answer as with ``respond_async``.
     """
 
     record: TaskRecord
@@ -89,6 +89,7 @@ class Submitter:
         clock: gives the time of an observation.
         payloads: reads answers.
         alarms: knows the accounts that are refused; their creates wait.
+        slots: knows how many tasks of an account may be in flight; further creates wait.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Submitter:
         clock: Clock,
         payloads: Payloads,
         alarms: AccountAlarms,
+        slots: AccountSlots,
     ) -> None:
         self._store = store
         self._reconciler = reconciler
@@ -109,6 +111,7 @@ class Submitter:
         self._clock = clock
         self._payloads = payloads
         self._alarms = alarms
+        self._slots = slots
         self._sends: dict[TaskId, _Send] = {}
         self._draining = False
         self._unanswered: set[TaskId] = set()
@@ -160,7 +163,7 @@ class Submitter:
     async def _after(self, created: TaskRecord, task: Task | None) -> Submitted:
         """A new task after its first attempt; it is read only where more than the task itself may have changed."""
         if task is not None and not task.status.is_terminal:
-            return Submitted(replace(created, task=task), is_new=True)
+            return Submitted(replace(created, task=task), is_new=True, is_decided=not task.waits_for_slot)
         try:
             record = await self._store.get_task(created.task.id)
             return Submitted(record, is_new=True, is_decided=task is not None)
@@ -212,21 +215,26 @@ class Submitter:
             found = self._intake.find_route(record.task.route)
             if found is None:
                 gone = f"route {record.task.route} is no longer known; its file in providers.d may be missing"
-                return await self._record(record.task, _deferred(gone), None)
+                return await self._record(record.task, not_sendable(gone), None)
             route, provider = found
             objection = self._intake.objection(record, is_named=task_id in self._named)
             if objection is not None:
-                return await self._record(record.task, _deferred(f"not sent: {objection}"), None)
+                return await self._record(record.task, not_sendable(f"not sent: {objection}"), None)
             request = self._intake.wire_request(route, provider, record)
             if not self._alarms.admit(record.task):
                 return await self._record(record.task, self._alarms.hold(record.task), None)
-            task = await self._store.mark_sending(task_id, request.answer_within_s + SEND_MARGIN_S)
+            limit = self._slots.limit_of(record.task.account)
+            task = await self._store.mark_sending(task_id, request.answer_within_s + SEND_MARGIN_S, limit)
         except StoreUnavailable as error:
             # the task is recorded and certainly not sent: the sweep sends it, so the client must not repeat the submit
             log.warning("submit.failed", step="begin", task=task_id, error=str(error))
             return None
         if task is None:
             return None  # canceled, or another attempt sends it
+        if task.waits_for_slot:
+            self._slots.note_waiting(task.account)
+            log.info("submit.waiting", task=task.id, account=task.account, max_in_flight=limit)
+            return task
         self._unanswered.add(task_id)
         try:
             reply, unread = await self._exchange(task, route, request)
@@ -386,13 +394,3 @@ class Submitter:
         task = None if send.cancelled() or send.exception() else send.result()
         if task is not None and task.submit_state is not SubmitState.QUEUED:
             self._named.discard(task_id)
-
-
-def _deferred(detail: str) -> Reading:
-    """A create that must not be sent with this configuration: it waits for other files, by a reload or restart."""
-    return Reading(
-        submission=Submission.DEFERRED,
-        reason=Reason.INVALID_REQUEST,
-        retry_after_s=CONFIG_RETRY_S,
-        detail=detail,
-    )

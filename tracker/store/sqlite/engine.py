@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from tracker import __version__
 from tracker.domain.ids import RANDOM_BYTES, make_ulid
 from tracker.errors import StoreDamaged, StoreError, StoreUnavailable, StoreUnusable
-from tracker.store.sqlite import archives, leases, model_lists, outbox, pruning, tasks, unmatched
+from tracker.store.sqlite import archives, leases, model_lists, outbox, pruning, slots, tasks, unmatched
 from tracker.store.sqlite.backup import write_copy
 from tracker.store.sqlite.checkpoints import Checkpointer
 from tracker.store.sqlite.files import DatabaseFiles
@@ -161,6 +161,7 @@ class SqliteStore(SqliteReader):
     create_task = _method(tasks.create_task)
     mark_sending = _method(leases.mark_sending)
     claim_due = _method(leases.claim_due)
+    claim_waiting = _method(slots.claim_waiting)
     postpone = _method(leases.postpone)
     release_creates = _method(leases.release_creates)
     poll_now = _method(leases.poll_now)

@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 
-from tracker.domain.history import TaskHistory
+from tracker.domain.history import TaskHistory, WaitingLine
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
@@ -18,6 +18,7 @@ from tracker.store.sqlite.rows import (
     event_from,
     task_from,
 )
+from tracker.store.sqlite.slots import COUNT_LINE
 from tracker.store.values import FeedEvent
 
 _LIGHT_EVENT: Final = EVENT_COLUMNS.replace("payload", "NULL")
@@ -45,20 +46,22 @@ SELECT_HISTORY: Final = f"""
             (SELECT * FROM deliveries WHERE task_id = tasks.id ORDER BY seq, rowid)),
         (SELECT json_group_array(json_array({ARCHIVE_COLUMNS})) FROM
             (SELECT * FROM archives WHERE task_id = tasks.id ORDER BY n)),
-        {_USUAL}
+        {_USUAL},
+        {COUNT_LINE}
     FROM tasks WHERE id = ?
 """
 
 
 def history_from(row: Row) -> TaskHistory:
     """A task's history from a row of `SELECT_HISTORY`."""
-    task, events, deliveries, archives, usual = row
+    task, events, deliveries, archives, usual, line = row
     return TaskHistory(
         task_from(task),
         [event_from(event) for event in orjson.loads(events)],
         [delivery_from(delivery) for delivery in orjson.loads(deliveries)],
         [archive_from(archive) for archive in orjson.loads(archives)],
         orjson.loads(usual or "[]"),
+        None if line is None else WaitingLine(*orjson.loads(line)),
     )
 
 

@@ -14,6 +14,7 @@ import orjson
 from msgspec.structs import replace
 
 from tracker.store.sqlite.rows import NEW_ARCHIVE, TASK, WAITING_ARCHIVE, task_from, tasks_from, time_of
+from tracker.store.sqlite.slots import wait_if_full
 from tracker.store.sqlite.tasks import get_task
 from tracker.store.values import Claimed
 
@@ -79,8 +80,10 @@ def renew_process(tx: Transaction, process: Process) -> None:
 # -- leases of tasks ---------------------------------------------------------------------------------------
 
 
-def mark_sending(tx: Transaction, task_id: TaskId, lease_s: float) -> Task | None:
-    """Record that the create is sent now; None when it must not be."""
+def mark_sending(tx: Transaction, task_id: TaskId, lease_s: float, max_in_flight: int | None = None) -> Task | None:
+    """Record that the create is sent now, or that it waits for a slot; None when it must not be sent."""
+    if max_in_flight is not None and (waits := wait_if_full(tx, task_id, max_in_flight)) is not None:
+        return waits
     row = tx.db.execute(
         f"""
         UPDATE tasks SET submit_state = 'sending', submit_attempts = submit_attempts + 1, due_at = ?, holder = ?,

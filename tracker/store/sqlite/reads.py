@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound, TaskNotFound
-from tracker.store.sqlite import counts, lists, model_lists, pruning
+from tracker.store.sqlite import counts, lists, model_lists, pruning, slots
 from tracker.store.sqlite.connections import Connections
 from tracker.store.sqlite.events import SELECT_HISTORY, feed_event_from, history_from, select_after
 from tracker.store.sqlite.files import log_bytes
@@ -217,6 +217,9 @@ class SqliteReader:
 
     async def list_lanes(self) -> list[Lane]:
         return await counts.list_lanes(self._rows, self._now_ms())
+
+    async def list_waiting_accounts(self) -> list[str]:
+        return await slots.list_waiting_accounts(self._rows)
 
     def _now_ms(self) -> int:
         return round(self._now().timestamp() * 1000)

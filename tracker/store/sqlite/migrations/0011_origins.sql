@@ -91,3 +91,7 @@ FROM (
     )
     GROUP BY route
 );
+
+-- Creates that wait are found by their account: those that wait for a slot (due_at is NULL), in the order of their rows.
+DROP INDEX tasks_unsent;
+CREATE INDEX tasks_unsent ON tasks (account) WHERE submit_state = 'queued';

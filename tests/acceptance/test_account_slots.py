@@ -1,0 +1,106 @@
+"""``max_in_flight`` from outside: fifty songs on a plan of three at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.kits.processes import FAST, SUNO, Json, System, running_system, submission
+from tests.kits.waiting import until
+from tracker.sandbox.jobs import Job
+
+LIMIT = "max_in_flight = 3"
+ASYNC = {"Prefer": "respond-async"}
+
+
+async def submit_songs(system: System, count: int) -> list[Json]:
+    """Submit songs one after another; each is answered before it is sent."""
+    answers = []
+    for n in range(count):
+        headers = {**ASYNC, "Idempotency-Key": f"song-{n}"}
+        answers.append(await system.call("POST", "/v1/tasks", submission(SUNO, f"n{n} rain"), headers))
+    assert {answer.status for answer in answers} == {202}
+    return [answer.body for answer in answers]
+
+
+def jobs_at_once(jobs: Iterable[Job]) -> int:
+    """How many of these jobs the sandbox worked on at the same time, at most."""
+    times = sorted(time for job in jobs for time in ((job.born_s, 1), (job.born_s + job.fate.duration_s, -1)))
+    most = running = 0
+    for _, change in times:
+        running += change
+        most = max(most, running)
+    return most
+
+
+def check_jobs(system: System, count: int) -> None:
+    """Each song was made once, never more than three at a time, in the order in which they were submitted."""
+    creates = system.sandbox.state()["creates"]
+    order = [int(create["prompt"].split()[0][1:]) for create in creates]
+    assert sorted(order) == list(range(count)), "each was sent once"
+    assert all(abs(place - n) < 3 for place, n in enumerate(order)), "those of one moment may arrive in any order"
+    assert jobs_at_once(system.job(create["id"]) for create in creates if create["id"]) == 3
+
+
+async def test_fifty_songs_three_at_a_time(tmp_path: Path) -> None:
+    """All are taken at once and succeed in their order, although they wait longer than ``submit_retry_s``."""
+    options = {"duration_s": 0.2}
+    poll = {**FAST, "submit_retry_s": 1.0, "tick_s": 60.0}  # slots are refilled without a sweep
+    async with running_system(tmp_path, hook_before=None, poll=poll, account=LIMIT, sandbox=options) as system:
+        tasks = await submit_songs(system, 50)
+        ((waiting,),) = system.rows("SELECT count(*) FROM tasks WHERE submit_state = 'queued' AND due_at IS NULL")
+        assert waiting > 30
+        why = await system.get(f"/v1/tasks/{tasks[-1]['id']}/why")
+        assert any("of 3 tasks of account default are in flight" in note for note in why["notes"]), why["notes"]
+        ends = [await system.end_of(task["id"]) for task in tasks]
+        assert {task["status"] for task in ends} == {"SUCCEEDED"}
+        check_jobs(system, 50)
+        await system.daemon.stop()
+        system.daemon.assert_no_traceback()
+
+
+@pytest.mark.timeout(120)
+async def test_kills_while_songs_wait(tmp_path: Path) -> None:
+    """Three ``kill -9``: nothing is sent twice, the limit holds, and everything that waited goes out."""
+    options = {"duration_s": 0.2, "callback_retry_s": 0.2}
+    poll = {**FAST, "submit_retry_s": 30.0}
+    async with running_system(tmp_path, hook_before=None, poll=poll, account=LIMIT, sandbox=options) as system:
+        tasks = await submit_songs(system, 24)
+        for created in (4, 9, 14):
+            await system.event_log.wait_for("create.finished", created)
+            await system.daemon.kill()
+            await system.daemon.start()
+        ends = [await system.end_of(task["id"]) for task in tasks]
+        assert {task["status"] for task in ends} == {"SUCCEEDED"}
+        check_jobs(system, 24)
+        system.daemon.assert_no_traceback()
+
+
+async def test_a_submit_that_waits_is_answered_at_once(tmp_path: Path) -> None:
+    """202 with the pending task, 200 for the same key; a reload with a higher limit sends it at once."""
+    hold = "[sandbox: stage=hold]"
+    async with running_system(tmp_path, hook_before=None, account="max_in_flight = 1") as system:
+        first = await system.submit(SUNO, f"first {hold}")
+        key = {"Idempotency-Key": "k"}
+        second = await system.submit(SUNO, "second", headers=key, status=202)
+        again = await system.submit(SUNO, "second", headers=key, status=200)
+        assert (second["status"], second["submitted_at"], again["id"]) == ("PENDING", None, second["id"])
+        third = await system.submit(SUNO, "third", status=202)
+        await system.daemon.reload(("max_in_flight = 1", "max_in_flight = 2"))
+        assert (await system.end_of(second["id"]))["status"] == "SUCCEEDED"
+        assert (await system.end_of(third["id"]))["status"] == "SUCCEEDED"
+        fourth = await system.submit(SUNO, f"fourth {hold}")
+        await system.daemon.reload(("max_in_flight = 2", "max_in_flight = 1"))
+        fifth = await system.submit(SUNO, "fifth", status=202)
+        assert (await system.get(f"/v1/tasks/{fourth['id']}"))["status"] != "FAILED", "a lower limit cancels nothing"
+        for task in (first, fourth):
+            answer = await system.call("POST", f"/v1/tasks/{task['id']}/cancel")
+            assert answer.status == 200
+
+        async def is_sent() -> bool:
+            return bool(system.creates("fifth"))
+
+        await until(is_sent)
+        assert (await system.end_of(fifth["id"]))["status"] == "SUCCEEDED"
