@@ -10,7 +10,7 @@ from html import escape
 from tests.bench.report import Figure, Result
 
 WIDTH, HEIGHT = 560, 340
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 46
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 34, 46
 COLOURS = ("#3b82c4", "#d9822b", "#2f9e6e", "#b5489a")
 LEGEND = 16
 """The height of the name of a line."""
