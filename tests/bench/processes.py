@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "ANYINT_API_KEY": "sk-bench-not-a-real-key",
     HOOK_SECRET_ENV: "whsec_YmVuY2gtb25seS1ub3QtYS1yZWFsLXNlY3JldA==",
 }
+WATCH_S = 0.02
 ACCOUNTS = ("default", "second", "unused")
 """The daemon's accounts; no task has the last one."""
 
@@ -193,7 +194,7 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A command that has ended: how long it took, its processor time, and the most memory it had."""
+    """A command that has ended: its time, its processor time, and the most memory it had, if that was watched."""
 
     seconds: float
     cpu_s: float
@@ -201,12 +202,13 @@ class Finished:
     output: str
 
 
-def run_command(arguments: Sequence[str], directory: Path) -> Finished:
+def run_command(arguments: Sequence[str], directory: Path, *, watch_memory: bool = False) -> Finished:
     """Run a Python program with the measured tracker to its end.
 
     Args:
         arguments: of the interpreter, such as ``-m tracker list``.
         directory: where it runs.
+        watch_memory: find the most memory that it has.
 
     Raises:
         SystemExit: it failed.
@@ -216,6 +218,8 @@ def run_command(arguments: Sequence[str], directory: Path) -> Finished:
         process = subprocess.Popen(
             [sys.executable, *arguments], env=environment(), cwd=directory, stdout=output, stderr=subprocess.STDOUT
         )
+        # an exited process's own maximum begins at what its parent had when it was forked, so it is watched instead
+        peak = _Peak(process.pid) if watch_memory else None
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -223,9 +227,29 @@ def run_command(arguments: Sequence[str], directory: Path) -> Finished:
         text = output.read().decode()
     if process.returncode:
         raise SystemExit(f"{' '.join(arguments)}: exit {process.returncode}: {text}")
-    return Finished(seconds, usage.ru_utime + usage.ru_stime, _peak_mib(usage), text)
+    return Finished(seconds, usage.ru_utime + usage.ru_stime, peak.mib() if peak else 0.0, text)
 
 
-def _peak_mib(usage: resource.struct_rusage) -> float:
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere (getrusage(2))
-    return usage.ru_maxrss * unit / 2**20
+class _Peak:
+    """Watches the most memory that a process ever had, until it ends.
+
+    Args:
+        pid: the process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self._kib = 0
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        with contextlib.suppress(OSError):
+            while lines := [one for one in self._status.read_text().splitlines() if one.startswith("VmHWM:")]:
+                self._kib = int(lines[0].split()[1])
+                time.sleep(WATCH_S)
+
+    def mib(self) -> float:
+        """The most, once the process has ended."""
+        self._thread.join()
+        return self._kib / 1024

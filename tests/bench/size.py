@@ -87,9 +87,8 @@ async def _check(options: Options, large: Path) -> list[Figure]:
 
     async def check(path: Path) -> Finished:
         with workplace() as directory:
-            return run_command(
-                ["-m", "tracker", "db", "check", "--config", str(configure(directory, database=path))], directory
-            )
+            command = ["-m", "tracker", "db", "check", "--config", str(configure(directory, database=path))]
+            return run_command(command, directory, watch_memory=True)
 
     few = await _repeat(options.rounds, lambda: check(small))
     many = await _repeat(options.rounds, lambda: check(large))
