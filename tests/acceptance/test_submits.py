@@ -86,7 +86,7 @@ async def test_a_full_disk_is_survived(tmp_path: Path) -> None:
     async with running_system(tmp_path, hook_before=None, poll=FAST, sandbox={"duration_s": 0.2}) as system:
         task = await system.submit(KLING, "called [sandbox: stage=hold; callback=lost]")
         system.sandbox.chaos = Chaos(latency_min_s=1.0, latency_max_s=1.0)
-        on_its_way = asyncio.create_task(system.submit(SUNO, "underway"))
+        on_its_way = asyncio.create_task(system.call("POST", "/v1/tasks", submission(SUNO, "underway")))
         await arrived(system, "underway")
 
         limits = resource.prlimit(system.daemon.pid, resource.RLIMIT_FSIZE)
@@ -106,11 +106,12 @@ async def test_a_full_disk_is_survived(tmp_path: Path) -> None:
         paid_id = system.creates("underway")[0]["id"]
         recorded = {one["external_id"] for one in tries if one["step"] == "record"}
         assert recorded == {paid_id}, "the paid id is not lost with the log"
+        answered = await on_its_way
+        assert (answered.status, answered.body["status"]) == (202, "PENDING"), "its client does not wait for the disk"
 
         resource.prlimit(system.daemon.pid, resource.RLIMIT_FSIZE, limits)
-        answered = await on_its_way
-        assert answered["external_id"] == paid_id
-        assert (await system.end_of(answered["id"]))["status"] == "SUCCEEDED"
+        ended = await system.end_of(answered.body["id"])
+        assert (ended["status"], ended["external_id"]) == ("SUCCEEDED", paid_id)
         again = await system.call("POST", callback, update)
         assert (again.status, again.body) == (200, {"outcome": "applied"})
         await becomes_ready(system, 200)
