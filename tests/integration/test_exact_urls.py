@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from tests.integration.test_hook_http import JOB, PAYLOAD, spec_of
 from tests.integration.test_upstream import client_for
@@ -17,6 +18,7 @@ from tracker.domain.task import Output
 from tracker.domain.upstream_http import WireRequest
 from tracker.errors import ConfigError
 from tracker.hooks.kinds.http import HttpHook, HttpRunner, make_action
+from tracker.upstream.urls import base_url, request_target
 
 SIGNED = "?Policy=a%2Fb%2Bc&sig=%7Ex%2f&t=a+b"
 TARGETS = {
@@ -88,3 +90,11 @@ def test_an_unusable_hook_url_is_a_configuration_error() -> None:
     hook = HttpHook(name="h", on=("task.*",), url="http://h\\x/hook", secret_env="HS")
     with pytest.raises(ConfigError, match=r"hooks\[h\]\.url: is not an http\(s\) URL; write"):
         make_action(hook, SECRET)
+
+
+@pytest.mark.parametrize("value", ["up-1", "Az09.-_~", "", "a b", "a+b&c=d", "50%", "ä", "a/b?c"])
+def test_plain_queries_are_encoded_like_all_others(value: str) -> None:
+    """An id without special characters takes a short cut to the same bytes."""
+    query = (("taskId", value), ("other", "x"))
+    expected = URL("http://up.test").with_query(list(query)).raw_query_string
+    assert request_target(base_url("http://up.test/v1/"), "/query", query) == f"/v1/query?{expected}"

@@ -60,7 +60,8 @@ class Blockers:
 
     def record_attempted(self, task: Task) -> None:
         """A poll of this lane was sent."""
-        self._blocks.pop(Lane(task.account, task.provider), None)
+        if self._blocks:
+            self._blocks.pop(Lane(task.account, task.provider), None)
 
     def is_blocked(self, lane: Lane) -> bool:
         """Whether polls of a lane would fail or not be sent now, as far as is known."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Trouble
 from tracker.domain.schedule import deadline_of
 from tracker.domain.task import Status, SubmitState, UpstreamError
@@ -260,7 +261,7 @@ class Poller:
         """Do the other work for a due task, unless it is under way."""
         task = claimed.task
         if task.id not in self._polls:
-            self._begin_poll(task, partial(self._act, task))
+            self._begin_poll(task, self._work_for(task))
         elif not claimed.was_held:  # a request to poll now ended the lease
             self._again.add(task.id)
 
@@ -284,16 +285,17 @@ class Poller:
         except Exception:
             log.exception("poll.failed", task=task.id, provider=task.provider)
 
-    async def _act(self, task: Task) -> None:
-        match task.submit_state:
-            case SubmitState.SENDING if self._submitter.is_sending(task.id):
-                pass  # this process still sends it, although the lease has ended; the claim renewed the lease
-            case SubmitState.SENDING:
-                await self._submitter.record_lost(task)
-            case _ if task.external_id is None:
-                await self._reconciler.apply(Observation(task.id, Source.CLOCK, self._clock.now(), NOTHING))
-            case _:
-                await self._poll(task)
+    def _work_for(self, task: Task) -> Callable[[], Awaitable[object]]:
+        if task.submit_state is SubmitState.SENDING:
+            return partial(self._find_lost, task)
+        if task.external_id is None:
+            return partial(self._reconciler.apply, Observation(task.id, Source.CLOCK, self._clock.now(), NOTHING))
+        return partial(self._poll, task)
+
+    async def _find_lost(self, task: Task) -> None:
+        """Record a create as lost, unless this process still sends it: then the claim has renewed the lease."""
+        if not self._submitter.is_sending(task.id):
+            await self._submitter.record_lost(task)
 
     async def _poll_again(self, task_id: TaskId) -> NotAttempted | None:
         """Read a task and poll it, unless it cannot be polled; see `_poll`."""
@@ -321,9 +323,11 @@ class Poller:
             except PayloadInvalid as error:
                 reading = Reading(trouble=Trouble.REJECTED, detail=str(error))
             else:
-                reading, payload = await self._payloads.read(
-                    reply.body, partial(provider.read_poll, route, reply), lambda: reply.decoded
-                )
+                body, read = reply.body, partial(provider.read_poll, route, reply)
+                if len(body) <= LARGE_BYTES:
+                    reading, payload = self._payloads.read_small(body, read, lambda: reply.decoded)
+                else:
+                    reading, payload = await self._payloads.read(body, read, lambda: reply.decoded)
             self._blockers.record_attempted(task)
         self._alarms.record_poll(task, reading)
         applied = await self._reconciler.apply(

@@ -52,7 +52,8 @@ class StatusCalls:
         created = Created(task.model) if route.needs <= _MODEL else await self._find_created(task, route)
         request = provider.poll_request(route, external_id, created)
         reply = await self._client.fetch(task.account, request, provider=task.provider)
-        second = await self._read(reply, partial(provider.result_request, route, external_id, created, reply))
+        find_second = partial(provider.result_request, route, external_id, created, reply)
+        second = find_second() if len(reply.body) <= LARGE_BYTES else await self._read(reply, find_second)
         if second is None:
             return reply
         result = await self._client.fetch(task.account, second, provider=task.provider)

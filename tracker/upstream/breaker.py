@@ -109,6 +109,8 @@ class Breakers:
 
         The caller must report `succeeded`, `server_failed`, `failed` or `abandoned`: the request may be the probe.
         """
+        if not self._circuits:  # nearly always
+            return Admission(host, provider, next(self._numbers))
         now = self._clock.monotonic()
         troubled = [known for known in self._known(host, provider) if known.open_until is not None]
         answers = [known.may_probe(provider, now, paid=paid) for known in troubled]  # each circuit queues the provider
@@ -128,6 +130,8 @@ class Breakers:
 
     def is_open(self, host: str, provider: str = "", *, paid: bool = False) -> bool:
         """Whether `admit` would certainly return None now; rejected providers are queued for the next probe."""
+        if not self._circuits:
+            return False
         now = self._clock.monotonic()
         opened = [known for known in self._known(host, provider) if known.state(now) is CircuitState.OPEN]
         if not paid:
@@ -138,6 +142,8 @@ class Breakers:
     def succeeded(self, admission: Admission) -> None:
         """The upstream answered with anything but a 5xx."""
         self._answered[admission.host] = next(self._numbers)
+        if not self._circuits:
+            return
         for key in _keys(admission.host, admission.provider):
             self._close(key)
 
@@ -177,8 +183,6 @@ class Breakers:
         return UpstreamCircuit(host, provider, CircuitState.CLOSED, 0 if known is None else known.failures, None)
 
     def _known(self, host: str, provider: str) -> list[_Upstream]:
-        if not self._circuits:
-            return []  # nearly always, and asked twice for each request
         return [known for key in _keys(host, provider) if (known := self._circuits.get(key)) is not None]
 
     def _close(self, key: tuple[str, str]) -> None:

@@ -20,6 +20,7 @@ from tracker.domain.api_keys import key_problem
 from tracker.domain.retry import parse_retry_after
 from tracker.domain.upstream_http import AuthHeader, AuthStyle, WireReply, WireRequest
 from tracker.errors import NotAttempted, Unanswered, UpstreamFailure
+from tracker.upstream.deadlines import Deadlines
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
 from tracker.upstream.pooled import Exchange, Headers, RequestPool
 from tracker.upstream.salvage import decompress, is_compressed, salvage, seems_cut
@@ -95,6 +96,7 @@ class UpstreamClient:
         self._max_body_bytes = max_body_bytes
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._pool: RequestPool | None = None
+        self._deadlines = Deadlines()
         self._closed = False
 
     async def fetch(
@@ -126,12 +128,18 @@ class UpstreamClient:
         host = _host_of(base)
         if self._breakers.is_open(host, provider, paid=paid):
             raise self._circuit_open(host, provider)  # before waiting for a slot
-        if not await self._limits.acquire(account_name, SLOT_WITHIN_S):
+        limits = self._limits
+        if not (limits.acquire_now(account_name) or await limits.acquire(account_name, SLOT_WITHIN_S)):
             raise self._no_slot(account_name)
         admission = self._breakers.admit(host, provider, paid=paid)
         if admission is None:
             raise self._circuit_open(host, provider)
-        reply = await self._exchange(admission, request, base, headers, paid=paid)
+        try:
+            outcome = await self._send(request, base, headers, paid=paid)
+        except BaseException:  # canceled, as at shutdown: no result
+            self._breakers.abandoned(admission)
+            raise
+        reply = self._report(admission, outcome)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS and not paid:
             # A rejected create delays its own task only. If it stopped the polls as well, many rejected creates
             # would hide that running jobs end and free capacity.
@@ -165,15 +173,8 @@ class UpstreamClient:
             SLOT_WITHIN_S if pause_ends is None else pause_ends - self._clock.monotonic(),
         )
 
-    async def _exchange(
-        self, admission: Admission, request: WireRequest, base: URL, headers: Headers, *, paid: bool
-    ) -> WireReply:
-        """Send, read, and report to the circuit breaker."""
-        try:
-            outcome = await self._send(request, base, headers, paid=paid)
-        except BaseException:  # canceled, as at shutdown: no result
-            self._breakers.abandoned(admission)
-            raise
+    def _report(self, admission: Admission, outcome: WireReply | UpstreamFailure) -> WireReply:
+        """Report the outcome to the circuit breaker; raises a failure."""
         if isinstance(outcome, UpstreamFailure):
             self._breakers.failed(admission)
             raise outcome
@@ -190,11 +191,13 @@ class UpstreamClient:
         received = Received()
         token = RECEIVED.set(received)
         try:
-            async with (
-                asyncio.timeout(request.answer_within_s),
-                self._open(request, base, headers, received, paid=paid) as response,
-            ):
-                body = await self._read(response)
+            with self._deadlines.within(request.answer_within_s):
+                async with self._open(request, base, headers, received, paid=paid) as response:
+                    body = self._read_at_once(response)
+                    if body is None:
+                        body = await self._read(response)
+                if body is not None and is_compressed(body):  # without a header that says so
+                    body = await asyncio.to_thread(decompress, body, self._max_body_bytes)
                 if body is None:
                     return Unanswered(f"the answer is larger than {self._max_body_bytes} bytes")
                 outcome: WireReply | Unanswered = self._reply(response.status, response.headers, body)
@@ -226,14 +229,17 @@ class UpstreamClient:
         named = {name.lower(): value for name, value in headers.items()}
         return WireReply(status=status, headers=named, body=body, received_at=self._clock.now())
 
+    def _read_at_once(self, response: aiohttp.ClientResponse | Exchange) -> bytes | None:
+        """The body if it came with the head and is not large, as nearly always; else None."""
+        content = response.content
+        if content.is_eof() and content.total_bytes <= min(YIELD_BYTES, self._max_body_bytes):
+            return content.read_nowait()
+        return None
+
     async def _read(self, response: aiohttp.ClientResponse | Exchange) -> bytes | None:
         """The body, decompressed piece by piece; None if it is too large."""
         pieces, yielded = bytearray(), 0
-        content = response.content
-        if content.is_eof() and content.total_bytes <= min(YIELD_BYTES, self._max_body_bytes):
-            body = content.read_nowait()  # it came with the head, as nearly always
-            return await self._unpack(body) if is_compressed(body) else body
-        async for piece in content.iter_any():
+        async for piece in response.content.iter_any():
             pieces += piece
             if len(pieces) - yielded > YIELD_BYTES:
                 # reading does not wait if data is available, as it always is for a compressed body
@@ -242,11 +248,7 @@ class UpstreamClient:
             if len(pieces) > self._max_body_bytes:
                 response.close()  # the unread rest makes the connection unusable
                 return None
-        return await self._unpack(bytes(pieces)) if is_compressed(pieces) else bytes(pieces)
-
-    async def _unpack(self, body: bytes) -> bytes | None:
-        """A body that is compressed without a header that says so; None if it is too large."""
-        return await asyncio.to_thread(decompress, body, self._max_body_bytes)
+        return bytes(pieces)
 
     def _open(
         self, request: WireRequest, base: URL, headers: Headers, received: Received, *, paid: bool

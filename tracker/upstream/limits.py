@@ -94,12 +94,11 @@ class RateLimits:
         Returns:
             True: send the request now. False: no slot in time; returned at once, unless a pause began meanwhile.
         """
+        if self.acquire_now(account):
+            return True
         now = self._clock.monotonic()
         known, rate = self._accounts[account], self.rate_of(account)
         start = max(now, _next_at(known, now, rate))
-        if not known.waiting and start <= now:
-            _record_sent(known, now, rate, now - _tolerance_s(rate))
-            return True
         if start + len(known.waiting) / min(rate, _window_limit(rate) / WINDOW_S) > now + within_s + _ROUNDING:
             return False
         waiter = _Waiter(asyncio.get_running_loop().create_future(), now + within_s)
@@ -107,6 +106,17 @@ class RateLimits:
         if known.granter is None or known.granter.done():
             known.granter = asyncio.create_task(self._grant(account, known))
         return await waiter.slot
+
+    def acquire_now(self, account: str) -> bool:
+        """Take a slot if one is free now and no request waits for it; True: send the request now."""
+        known = self._accounts[account]
+        if known.waiting:
+            return False
+        now, rate = self._clock.monotonic(), self.rate_of(account)
+        if _next_at(known, now, rate) > now:
+            return False
+        _record_sent(known, now, rate, now - _tolerance_s(rate))
+        return True
 
     def pause(self, account: str, until: float) -> None:
         """Send nothing for an account before ``until``, monotonic seconds. A pause is never shortened."""

@@ -21,7 +21,7 @@ https://github.com/aio-libs/aiohttp, version 3.14.5 (read 2026-11).
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import aiohttp
 
@@ -50,8 +50,7 @@ class RequestPool:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
-        self._origins: dict[URL, aiohttp.ClientRequest] = {}
-        """Base URL -> a request to it, which the connector needs: it holds address, TLS settings and ``Host``."""
+        self._origins: dict[URL, _Origin] = {}
 
     def get(
         self, base: URL, target: str, headers: Headers, timeout: aiohttp.ClientTimeout, received: Received
@@ -68,9 +67,10 @@ class RequestPool:
         Raises:
             ValueError: the target or a header contains a line break.
         """
-        head = f"{self._start('GET', base, target)}{_same_fields(headers)}\r\n\r\n"
+        origin = self._origin(base)
+        head = f"{_start('GET', origin, target)}{_same_fields(headers)}\r\n\r\n"
         # a GET may be repeated (RFC 9112, section 9.3.1)
-        return Exchange(self._session, self._origins[base], head.encode(), timeout, received, may_repeat=True)
+        return Exchange(self._session, origin.request, head.encode(), timeout, received, may_repeat=True)
 
     def post(self, url: URL, headers: Headers, own_headers: Headers, body: bytes, received: Received) -> Exchange:
         """Prepare a POST, as `get` does a GET; the session's timeout applies.
@@ -86,15 +86,29 @@ class RequestPool:
             ValueError: the URL's path or a header contains a line break.
         """
         fields = f"{_same_fields(headers)}\r\n{_fields(own_headers)}\r\nContent-Length: {len(body)}\r\n\r\n"
-        head = self._start("POST", url, url.raw_path_qs) + fields
-        return Exchange(self._session, self._origins[url], head.encode() + body, self._session.timeout, received)
+        origin = self._origin(url)
+        head = _start("POST", origin, url.raw_path_qs) + fields
+        return Exchange(self._session, origin.request, head.encode() + body, self._session.timeout, received)
 
-    def _start(self, method: str, base: URL, target: str) -> str:
-        if base not in self._origins:
-            self._origins[base] = aiohttp.ClientRequest("GET", base, session=self._session)
-        if not target.isprintable() or " " in target:
-            raise ValueError("the target of a request contains a blank or a control character")
-        return f"{method} {target} HTTP/1.1\r\nHost: {self._origins[base].headers['Host']}\r\n"
+    def _origin(self, base: URL) -> _Origin:
+        origin = self._origins.get(base)
+        if origin is None:
+            request = aiohttp.ClientRequest("GET", base, session=self._session)
+            origin = self._origins[base] = _Origin(request, request.headers["Host"])
+        return origin
+
+
+class _Origin(NamedTuple):
+    """A server: a request to it, which the connector needs for its address and TLS settings, and its ``Host``."""
+
+    request: aiohttp.ClientRequest
+    host: str
+
+
+def _start(method: str, origin: _Origin, target: str) -> str:
+    if not target.isprintable() or " " in target:
+        raise ValueError("the target of a request contains a blank or a control character")
+    return f"{method} {target} HTTP/1.1\r\nHost: {origin.host}\r\n"
 
 
 def _fields(headers: Headers) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PLAIN_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~%-]+)?\]")
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]*")
 _PORT: Final = re.compile(r"[0-9]{0,5}")
 _MAX_PORT: Final = 65535
 
@@ -57,10 +58,19 @@ def extend(base: URL, path: str, query: Sequence[tuple[str, str]]) -> URL:
 
 def request_target(base: URL, path: str, query: Sequence[tuple[str, str]]) -> str:
     """Path and query of the URL that `extend` makes, as they are sent."""
-    target = escape_invalid(f"{base.raw_path.rstrip('/')}/{path.removeprefix('/')}".partition("#")[0])
-    if query:
-        target = f"{target}?{URL().with_query(list(query)).raw_query_string}"
-    return target
+    target = escape_invalid(f"{_prefix(base)}/{path.removeprefix('/')}".partition("#")[0])
+    return f"{target}?{_encode(query)}" if query else target
+
+
+@lru_cache(maxsize=64)
+def _prefix(base: URL) -> str:
+    return base.raw_path.rstrip("/")
+
+
+def _encode(query: Sequence[tuple[str, str]]) -> str:
+    if all(_UNRESERVED.fullmatch(name) and _UNRESERVED.fullmatch(value) for name, value in query):
+        return "&".join(f"{name}={value}" for name, value in query)  # as ids nearly always are; a tenth of the time
+    return URL().with_query(list(query)).raw_query_string
 
 
 def follow(url: URL, location: str) -> URL:
