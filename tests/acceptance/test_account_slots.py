@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.kits.daemon import run_tracker
 from tests.kits.processes import FAST, SUNO, Json, System, running_system, submission
 from tests.kits.waiting import until
 from tracker.sandbox.jobs import Job
@@ -104,3 +106,34 @@ async def test_a_submit_that_waits_is_answered_at_once(tmp_path: Path) -> None:
 
         await until(is_sent)
         assert (await system.end_of(fifth["id"]))["status"] == "SUCCEEDED"
+
+
+@pytest.mark.timeout(120)
+async def test_a_batch_goes_on_after_a_kill(tmp_path: Path) -> None:
+    """The daemon dies in the middle: what was sent is printed, and the same command sends the rest, nothing twice."""
+    file = tmp_path / "songs.jsonl"
+    file.write_text("".join(f"{json.dumps(submission(SUNO, f'n{n} rain'))}\n" for n in range(40)))
+    options = {"duration_s": 0.1, "callback_retry_s": 0.2}
+    poll = {**FAST, "submit_retry_s": 30.0}
+    async with running_system(tmp_path, hook_before=None, poll=poll, account=LIMIT, sandbox=options) as system:
+        command = ("submit", "--batch", "songs.jsonl", "--wait")
+        env = {"TRACKER_URL": system.url, "TRACKER_API_TOKEN": "fake"}
+
+        def strike(event: str, _facts: Mapping[str, Json]) -> None:
+            if event == "create.finished":
+                system.daemon.kill_now()
+
+        system.event_log.listeners.append(strike)
+        cut = await run_tracker(*command, directory=tmp_path, env=env)
+        system.event_log.listeners.remove(strike)
+        sent = cut.out.split()
+        assert (cut.code, len(sent) < 40) == (69, True)
+        assert f"\n{len(sent)} of 40 requests were submitted, and perhaps this one\n" in cut.err
+        again = f"to go on, where nothing is sent twice: tracker {' '.join(command)}\n"
+        assert cut.err.endswith(again)
+        await system.daemon.ended()
+        await system.daemon.start()
+        ran = await run_tracker(*command, directory=tmp_path, env=env)
+        assert (ran.code, ran.out.split()[: len(sent)], len(ran.out.split())) == (0, sent, 40)
+        assert ran.err.endswith("\n40 tasks: 40 succeeded\n")
+        check_jobs(system, 40)

@@ -152,7 +152,9 @@ class Ran:
         return orjson.loads(self.out)
 
 
-async def run_tracker(*arguments: str, directory: Path, env: Mapping[str, str] | None = None) -> Ran:
+async def run_tracker(
+    *arguments: str, directory: Path, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+) -> Ran:
     """Run the command line as a user does: in a process, in a directory, without the environment of the test."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -161,11 +163,12 @@ async def run_tracker(*arguments: str, directory: Path, env: Mapping[str, str] |
         *arguments,
         cwd=directory,
         env={"PATH": os.defpath, "HOME": str(directory), "PYTHONPATH": str(REPOSITORY), **(env or {})},
+        stdin=None if stdin is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(WITHIN_S):
-        out, err = await process.communicate()
+        out, err = await process.communicate(stdin)
     assert process.returncode is not None
     return Ran(process.returncode, out.decode(), err.decode())
 

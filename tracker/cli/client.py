@@ -110,7 +110,8 @@ class Client:
 
     def _read(self, status: int, value: Json) -> Json:
         """The JSON of a success; of any other response the error."""
-        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES and value is not None:
+        is_empty = value is None and status != HTTPStatus.NO_CONTENT
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES and not is_empty:
             return value
         code = UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CODES.get(status, FAILED)
         if status == HTTPStatus.UNAUTHORIZED:

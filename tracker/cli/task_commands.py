@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from tracker.cli.batch import EPILOG, STRICT, submit_batch
 from tracker.cli.client import ANSWER_S, Json, task_path
 from tracker.cli.exits import (
     FAILED,
@@ -47,35 +49,51 @@ _timeout_option = click.option(
 )
 
 
-@click.command()
-@click.argument("route")
+@click.command(epilog=EPILOG)
+@click.argument("route", required=False)
 @click.option("-d", "--data", default="{}", metavar="JSON|@FILE|-", help="The request: JSON, a file, or stdin.")
+@click.option("--batch", metavar="FILE|-", help="Submit many requests: a file with one JSON object per line.")
 @_label_option
 @_account_option
 @click.option("--idempotency-key", metavar="KEY", help="Submitting the same key again returns the same task.")
-@click.option("--wait", is_flag=True, help="Wait for the end and print the outputs.")
+@click.option("--wait", is_flag=True, help="Wait for the end and print the outputs; of a batch, the counts.")
 @_timeout_option
 @click.option("--strict", is_flag=True, help="Refuse a field that no document of the route names.")
+@click.option("--dry-run", is_flag=True, help="Only check; nothing is sent.")
 @json_option
 @with_session
 def submit(
     session: Session,
     *,
-    route: str,
+    route: str | None,
     data: str,
+    batch: str | None,
     labels: dict[str, str],
     account: str | None,
     idempotency_key: str | None,
     strict: bool,
+    dry_run: bool,
     **output: Any,  # noqa: ANN401 - see _finish
 ) -> None:
     """Create a paid task on ROUTE and print its id, or with --wait its outputs.
 
     `tracker routes ROUTE` shows the fields of a request, and an example.
     """
+    if batch is not None:
+        if click.get_current_context().get_parameter_source("data") is ParameterSource.COMMANDLINE or idempotency_key:
+            raise click.UsageError("a batch has requests and keys in its file; leave out --data and --idempotency-key")
+        defaults = _body(route=route, labels=labels, account=account)
+        submit_batch(session, batch, defaults, strict=strict, dry_run=dry_run, **output)
+        return
+    if route is None:
+        raise click.UsageError("Missing argument 'ROUTE'.")
     # a generated key makes a repetition safe when the response is lost
     key = idempotency_key or f"cli-{uuid.uuid4()}"
     body = _body(route=route, request=read_data(data), labels=labels, account=account)
+    if dry_run:
+        session.client.post("/v1/tasks", {**body, "dry_run": True}, {"Prefer": STRICT} if strict else {})
+        click.echo("the request is valid; nothing was sent", err=True)
+        return
     try:
         task = _create(session, body, {"Idempotency-Key": key}, strict=strict)
     except Unreachable as error:
@@ -92,7 +110,7 @@ def _create(session: Session, body: Json, headers: dict[str, str], *, strict: bo
     """
     post = partial(session.client.post, "/v1/tasks", body, answer_s=_SUBMIT_ANSWER_S)
     try:
-        return post(headers | {"Prefer": "handling=strict"})
+        return post(headers | {"Prefer": STRICT})
     except Refused as refusal:
         if strict or refusal.kind != "unknown-fields":
             raise

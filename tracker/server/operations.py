@@ -91,6 +91,7 @@ OPERATIONS: Final = (
             for provider in PROVIDERS
             for route in provider.routes
         },
+        plain={204: ""},
     ),
     Operation("GET", "/v1/tasks", tasks.list_tasks, {200: Page[TaskView]}, (503,), queries.TASK_LIST),
     Operation("GET", "/v1/tasks/{id}", tasks.get_task, {200: TaskView}, (503,), queries.TASK),

@@ -51,6 +51,7 @@ class SubmitBody(Body):
     labels: Labels = Field(default_factory=dict)
     account: Name | None = Field(default=None, description="The configured account; by default that of the provider.")
     idempotency_key: Key | None = Field(default=None, description="May also be the Idempotency-Key header.")
+    dry_run: bool = Field(default=False, description="Only check: 204, or 200 for a key that was used before.")
 
 
 class RegisterBody(Body):

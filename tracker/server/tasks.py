@@ -14,6 +14,7 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from tracker.domain.observation import Observation, Reading, Source
@@ -43,8 +44,6 @@ from tracker.tracking.intake import SubmitRequest
 from tracker.tracking.recovery import adopt, resubmit
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from tracker.domain.records import TaskRecord
     from tracker.domain.task import Task
     from tracker.server.services import Services
@@ -73,17 +72,19 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
         case SubmitBody():
             preferences = _preferences(request)
             respond_async, is_strict = _ASYNC in preferences, _STRICT in preferences
-            submitted = await services.submitter.submit(
-                SubmitRequest(
-                    route=body.route,
-                    request=body.request,
-                    labels=body.labels,
-                    account=body.account,
-                    idempotency_key=_idempotency_key(request, body.idempotency_key),
-                    respond_async=respond_async,
-                    is_strict=is_strict,
-                )
+            wanted = SubmitRequest(
+                route=body.route,
+                request=body.request,
+                labels=body.labels,
+                account=body.account,
+                idempotency_key=_idempotency_key(request, body.idempotency_key),
+                respond_async=respond_async,
+                is_strict=is_strict,
             )
+            if body.dry_run:
+                known = await services.submitter.check(wanted)
+                return web.Response(status=HTTPStatus.NO_CONTENT) if known is None else json_response(task_json(known))
+            submitted = await services.submitter.submit(wanted)
             headers = {} if is_strict else _warn(services, submitted, body)
             applied = [name for name in (_ASYNC, _STRICT) if name in preferences]
             if applied:

@@ -61,10 +61,12 @@ class AccountSlots:
         """How many tasks of an account may be in flight; None: any number."""
         return self._limits.get(account)
 
-    def note_waiting(self, account: str) -> None:
-        """A create of an account waits. A slot may have become free meanwhile, so look at once."""
-        self._waiting.add(account)
-        self._look(account)
+    def note_waiting(self, task: Task) -> None:
+        """A create waits. A slot may have become free meanwhile, so look at once."""
+        limit = self._limits.get(task.account)
+        log.info("submit.waiting", task=task.id, account=task.account, max_in_flight=limit)
+        self._waiting.add(task.account)
+        self._look(task.account)
 
     def note_limits(self) -> None:
         """The limits have changed."""

@@ -151,6 +151,13 @@ class Submitter:
             return Submitted(created.record, is_new=True, is_decided=False)
         return await self._after(created.record, send.attempt.result())
 
+    async def check(self, wanted: SubmitRequest) -> TaskRecord | None:
+        """Raise what `submit` would raise because of the request, else return the task of its key if it is known."""
+        known = await self._find_known(wanted)
+        if known is None:
+            await asyncio.to_thread(self._intake.draft, wanted)
+        return known
+
     async def _has_ended(self, send: _Send) -> bool:
         """Wait for a send, which continues if the client disconnects; False if it was released before its end."""
         released = asyncio.create_task(send.released.wait())
@@ -232,8 +239,7 @@ class Submitter:
         if task is None:
             return None  # canceled, or another attempt sends it
         if task.waits_for_slot:
-            self._slots.note_waiting(task.account)
-            log.info("submit.waiting", task=task.id, account=task.account, max_in_flight=limit)
+            self._slots.note_waiting(task)
             return task
         self._unanswered.add(task_id)
         try:
@@ -344,14 +350,8 @@ class Submitter:
         Returns:
             The task after it.
         """
-        observation = Observation(
-            task_id=task.id,
-            source=Source.SUBMIT,
-            observed_at=self._clock.now(),
-            reading=reading,
-            payload=payload,
-            attempt=task.submit_attempts,
-        )
+        now, attempt = self._clock.now(), task.submit_attempts
+        observation = Observation(task.id, Source.SUBMIT, now, reading, payload=payload, attempt=attempt)
         applied: Applied | None = None
         while applied is None:
             try:
