@@ -1,9 +1,12 @@
 """What the redactor masks, and the format of log lines."""
 
+import io
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 
 import orjson
 import pytest
@@ -11,7 +14,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.logs import MASK, Redactor, configure_logging, get_logger
+from tracker.logs import MASK, Redactor, configure_logging, get_logger, written_together
 
 KEY = "fake-key-0123456789"
 TOKEN = "generate.01JD0000000000000000000000.0123456789abcdef0123456789abcdef"
@@ -203,6 +206,67 @@ def test_lines_are_json_with_utc_time(capsys: pytest.CaptureFixture[str]) -> Non
         "odd": "",
     }
     assert str(line["at"]).endswith("Z")
+
+
+class _Writes(io.StringIO):
+    """A standard error that records each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def write(self, text: str) -> int:
+        """Record a write."""
+        self.texts.append(text)
+        return len(text)
+
+
+def test_lines_of_a_block_are_one_write() -> None:
+    """Lines logged together are written at the end of the block, in order; later ones each at once."""
+    configure_logging("info", json=True)
+    log = get_logger("tracker.tracking.reconciler")
+    with redirect_stderr(_Writes()) as stderr:
+        with written_together():
+            log.info("first")
+            with written_together():
+                log.info("second")
+            assert stderr.texts == []
+        log.info("third")
+        log.info("fourth")
+    assert [[json.loads(line)["event"] for line in text.splitlines()] for text in stderr.texts] == [
+        ["first", "second"],
+        ["third"],
+        ["fourth"],
+    ]
+
+
+def test_many_lines_are_written_in_parts_that_a_pipe_takes_at_once() -> None:
+    """No write of several lines is longer than 4096 bytes, and none ends within a line."""
+    configure_logging("info", json=True)
+    with redirect_stderr(_Writes()) as stderr, written_together():
+        for n in range(100):
+            get_logger("tracker.tracking.reconciler").info("task.ended", n=n, text="\u00e4" * 200)
+    assert [json.loads(line)["n"] for text in stderr.texts for line in text.splitlines()] == list(range(100))
+    assert all(len(text.encode()) <= 4096 and text.endswith("\n") for text in stderr.texts)
+    assert len(stderr.texts) < 25
+
+
+def test_lines_of_other_threads_and_before_an_error_are_written() -> None:
+    """Another thread does not wait for the block, and an error in it loses no line."""
+    configure_logging("info", json=True)
+    log = get_logger("tracker.tracking.reconciler")
+
+    def fail_after_a_line() -> None:
+        with written_together():
+            log.info("first")
+            other = threading.Thread(target=log.info, args=("other",))
+            other.start()
+            other.join()
+            fail("in the block")
+
+    with redirect_stderr(_Writes()) as stderr, pytest.raises(RuntimeError):
+        fail_after_a_line()
+    assert [json.loads(line)["event"] for line in stderr.texts] == ["other", "first"]
 
 
 def test_no_secret_reaches_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,8 @@ class CallbackTokens:
     def __init__(self, secret: bytes) -> None:
         if len(secret) < SHORTEST_SECRET:
             raise ValueError(f"a callback secret needs at least {SHORTEST_SECRET} bytes, not {len(secret)}")
-        self._key = secret if len(secret) <= _LONGEST_KEY else hashlib.blake2b(secret).digest()
+        key = secret if len(secret) <= _LONGEST_KEY else hashlib.blake2b(secret).digest()
+        self._keyed = hashlib.blake2b(key=key, digest_size=_MAC_BYTES)
 
     def make(self, route: str, task_id: TaskId) -> str:
         """The token of a task; ``route`` is its full name, ``provider.name``."""
@@ -59,4 +60,6 @@ class CallbackTokens:
         return TokenOwner(route, task_id)
 
     def _mac(self, route: str, task_id: TaskId) -> str:
-        return hashlib.blake2b(f"{route}:{task_id}".encode(), key=self._key, digest_size=_MAC_BYTES).hexdigest()
+        mac = self._keyed.copy()  # half the time of a new one, since the key is processed already
+        mac.update(f"{route}:{task_id}".encode())
+        return mac.hexdigest()

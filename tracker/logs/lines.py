@@ -8,7 +8,9 @@ from __future__ import annotations
 import json as stdlib_json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -57,6 +59,8 @@ class _Logger:
 
 
 _loggers: dict[str, _Logger] = {}
+_ATOMIC_BYTES = 4096
+"""A longer write to a pipe may be mixed with that of another process: ``PIPE_BUF`` of Linux."""
 
 
 def configure_logging(
@@ -182,10 +186,53 @@ class _Target:
     error = exception = critical = fatal = failure = err = msg
 
 
-def _write_line(line: str) -> None:
-    """Write a line with one call to the current stderr."""
+class _Held(threading.local):
+    """The lines that this thread has not written yet; None: each is written at once."""
+
+    lines: list[str] | None = None
+
+
+_held = _Held()
+
+
+@contextmanager
+def written_together() -> Iterator[None]:
+    """Write the lines of a block at its end, with few calls. The block must not await.
+
+    Under load each call gives the interpreter lock away. A sink gets each event at once.
+    """
+    if _held.lines is not None:
+        yield
+        return
+    lines = _held.lines = []
     try:
-        sys.stderr.write(f"{line}\n")
+        yield
+    finally:
+        _held.lines = None
+        text, size = "", 0
+        for line in lines:
+            added = len(line.encode(errors="replace")) + 1
+            if text and size + added > _ATOMIC_BYTES:
+                _write(text)
+                text, size = "", 0
+            text += f"{line}\n"
+            size += added
+        if text:
+            _write(text)
+
+
+def _write_line(line: str) -> None:
+    """Write a line with one call, now or at the end of `written_together`."""
+    if _held.lines is None:
+        _write(f"{line}\n")
+    else:
+        _held.lines.append(line)
+
+
+def _write(text: str) -> None:
+    """Write to the current stderr."""
+    try:
+        sys.stderr.write(text)
         sys.stderr.flush()
     except (OSError, ValueError):
         pass  # stderr is closed; the daemon continues

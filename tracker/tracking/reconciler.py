@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import cache
+from operator import is_not
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,7 +20,7 @@ from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.observation import Source
 from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import Reason
-from tracker.logs import get_logger
+from tracker.logs import get_logger, written_together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -128,8 +129,9 @@ class Reconciler:
             TaskNotFound: no task has this id.
             StoreUnavailable: nothing was written; the sender should try again.
         """
-        if any(output.text and len(output.text) > LARGE_BYTES for output in observation.reading.outputs):
-            return self._apply_large(observation)
+        for output in observation.reading.outputs:
+            if output.text is not None and len(output.text) > LARGE_BYTES:
+                return self._apply_large(observation)
         return self._store.apply(self._masked(observation), self._judge)
 
     def _masked(self, observation: Observation) -> Observation:
@@ -145,10 +147,9 @@ class Reconciler:
             masked = replace(masked, detail=self._redactor.text(reading.detail))
         if reading.status is None and reading.upstream_status is not None:  # a known status holds no secret
             masked = replace(masked, upstream_status=self._redactor.text(reading.upstream_status))
-        for output in reading.outputs:
-            if output.title or output.text:
-                masked = replace(masked, outputs=tuple(map(self._masked_output, reading.outputs)))
-                break
+        outputs = tuple(map(self._masked_output, reading.outputs))
+        if any(map(is_not, outputs, reading.outputs)):
+            masked = replace(masked, outputs=outputs)
         return observation if masked is reading else replace(observation, reading=masked)
 
     def _mask(self, text: str | None) -> str | None:
@@ -157,24 +158,27 @@ class Reconciler:
     def _masked_output(self, output: Output) -> Output:
         title = output.title and self._redactor.known_secrets(output.title)
         text = output.text and self._redactor.known_secrets(output.text)
-        return output if (title, text) == (output.title, output.text) else replace(output, title=title, text=text)
+        return output if title is output.title and text is output.text else replace(output, title=title, text=text)
 
     async def _apply_large(self, observation: Observation) -> Applied:
         """The same for long texts: masking them would block the event loop."""
         return await self._store.apply(await asyncio.to_thread(self._masked, observation), self._judge)
 
     def _note_ends(self, applied: Sequence[Applied]) -> None:
-        for change in applied:
-            if change.ended_by is not None:
-                task = change.task
-                self._health.note_end(task, change.ended_by)
-                log.info(
-                    "task.ended",
-                    task=task.id,
-                    provider=task.provider,
-                    status=task.status,
-                    reason=task.reason,
-                    source=change.ended_by,
-                )
+        with written_together():
+            for change in applied:
+                if change.ended_by is not None:
+                    self._note_end(change.task, change.ended_by)
         if self._health.healthy is not self._judge.healthy_lanes:
             self._judge = replace(self._judge, healthy_lanes=self._health.healthy)
+
+    def _note_end(self, task: Task, source: Source) -> None:
+        self._health.note_end(task, source)
+        log.info(
+            "task.ended",
+            task=task.id,
+            provider=task.provider,
+            status=task.status,
+            reason=task.reason,
+            source=source,
+        )

@@ -110,6 +110,8 @@ class Decoded(Struct, frozen=True, gc=False):
     @property
     def fault(self) -> str | None:
         """Why there is no complete JSON value; None if there is one."""
+        if self.form is Form.COMPLETE and self.too_large is None:
+            return None
         if self.too_large is not None:
             return self.too_large
         match self.form:

@@ -62,6 +62,8 @@ def layers(body: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
 
 def unwrapped(value: Json) -> Mapping[str, Json] | None:
     """The object in a value: itself, the single item of a list, or JSON in a text; None for anything else."""
+    if isinstance(value, dict):
+        return value
     if isinstance(value, str):
         value = decode_text(value)
     if isinstance(value, list) and len(value) == 1:

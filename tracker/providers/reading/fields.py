@@ -109,10 +109,10 @@ def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | N
     fault: PayloadInvalid | None = None
     for key in keys:
         value = holder.get(key)
-        if isinstance(value, dict):
-            value = next((inner for name in _STATUS_FIELDS if isinstance(inner := value.get(name), str)), value)
         if value is None:
             continue
+        if isinstance(value, dict):
+            value = _status_in(value)
         if not isinstance(value, str):
             fault = fault or PayloadInvalid(f"{path}{key}: text is expected, not {kind_of(value)}")
         elif text := value.strip():
@@ -120,6 +120,11 @@ def require_status(holder: Mapping[str, Json], *keys: str, path: str) -> str | N
     if fault is not None:
         raise fault
     return None
+
+
+def _status_in(value: Mapping[str, Json]) -> Json:
+    """The status in an object that replaces one; the object itself where it has none."""
+    return next((inner for name in _STATUS_FIELDS if isinstance(inner := value.get(name), str)), value)
 
 
 def find_id(holder: Mapping[str, Json], *keys: str, path: str) -> ExternalId | None:
@@ -135,8 +140,11 @@ def find_id(holder: Mapping[str, Json], *keys: str, path: str) -> ExternalId | N
     """
     fault: PayloadInvalid | None = None
     for key in keys:
+        value = holder.get(key)
+        if value is None:
+            continue
         try:
-            found = parse_id(holder.get(key), f"{path}{key}")
+            found = parse_id(value, f"{path}{key}")
         except PayloadInvalid as invalid:
             fault = fault or invalid
         else:
@@ -159,11 +167,11 @@ def parse_id(value: Json, path: str) -> ExternalId | None:
     """
     if value is None:
         return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_INT_BITS:
-        return ExternalId(str(value))
     if not isinstance(value, str):
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_INT_BITS:
+            return ExternalId(str(value))
         raise PayloadInvalid(f"{path}: a task id is expected, not {kind_of(value)}")
     text = value.strip(_JSON_BLANKS)
     if not text:
@@ -175,13 +183,15 @@ def parse_id(value: Json, path: str) -> ExternalId | None:
 
 def find_code(value: Json) -> str | None:
     """An error code, a number or a string, as text; None for anything else."""
+    if isinstance(value, str):
+        return find_text(value, _MAX_CODE_LENGTH)
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer() and abs(value) < 10**15:
         value = int(value)
     if isinstance(value, int) and value.bit_length() <= _MAX_INT_BITS:
         return str(value)
-    return find_text(value, _MAX_CODE_LENGTH)
+    return None
 
 
 def find_text(value: Json, limit: int = _MAX_MESSAGE_LENGTH) -> str | None:

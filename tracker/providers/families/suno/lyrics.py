@@ -97,8 +97,7 @@ def _find_items(value: Json, depth: int = 4) -> tuple[Mapping[str, Json], ...]:
     if not isinstance(value, dict) or not depth:
         return ()
     for name in _LISTS:
-        found = _find_items(value.get(name), depth - 1)
-        if found:
+        if (inner := value.get(name)) and (found := _find_items(inner, depth - 1)):
             return found
     return (value,) if any(isinstance(value.get(name), str) and value[name].strip() for name in _TEXTS) else ()
 

@@ -119,8 +119,7 @@ def find_tracks(value: Json, depth: int = 4) -> Sequence[Mapping[str, Json]]:
     if not isinstance(value, dict) or not depth:
         return ()
     for name in _LISTS:
-        found = find_tracks(value.get(name), depth - 1)
-        if found:
+        if (inner := value.get(name)) and (found := find_tracks(inner, depth - 1)):
             return found
     if any(value.get(name) for name in _FILES):
         return (value,)
@@ -135,10 +134,18 @@ def _track_url(track: Mapping[str, Json]) -> str | None:
     be an uploaded song. A track without ``audio_url`` is not finished.
     **Source**: https://docs.kie.ai/suno-api/upload-and-cover-audio-callbacks (read 2026-11).
     """
-    if (find_text(track.get("status"), 40) or "").lower() in _FAILED_TRACKS:
+    if (status := track.get("status")) and (find_text(status, 40) or "").lower() in _FAILED_TRACKS:
         return None
-    urls = (find_url(track.get(name)) for name in _FILES)
-    return next((url for url in urls if url is not None and _NO_FILE.search(url) is None), None)
+    for name in _FILES:
+        if (value := track.get(name)) and (url := find_url(value)) is not None and _names_file(url):
+            return url
+    return None
+
+
+def _names_file(url: str) -> bool:
+    """Whether a URL does not end in a name of `_NO_FILE`."""
+    is_path = "?" not in url and "#" not in url
+    return _NO_FILE.search(url, url.rfind("/") if is_path else 0) is None
 
 
 def _outputs(tracks: Sequence[Mapping[str, Json]]) -> tuple[tuple[Output, ...], int]:
