@@ -556,6 +556,7 @@ STATS: dict[str, Any] = {
     "oldest_due_poll_at": None,
     "oldest_pending_at": None,
     "oldest_running_at": "2026-11-20T20:42:00.123Z",
+    "waiting_for_slot": {"default": 46, "luma": 1},
 }
 
 
@@ -588,6 +589,7 @@ def test_status_on_one_screen(daemon: Daemon) -> None:
     ]
     assert re.fullmatch(r"Tasks     1 pending, 2 running \(the oldest for \d+ d\), 30 succeeded, 4 failed", lines[3])
     assert lines[4:] == [
+        "          waiting for a slot: 46 of default, 1 of luma",
         "          failed: 3 policy_rejected, 1 expired",
         "Polls     3 due",
         "Hooks     crm  failing  9 delivered, 1 waiting, 2 given up: HTTP 500",

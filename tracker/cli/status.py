@@ -64,7 +64,7 @@ def _sections(found: Json, facts: Mapping[str, Json], now: datetime) -> Iterator
         yield "Store", [f"{facts['store']}{f', {_size(free)} free on its disk' if free is not None else ''}"]
         yield "Accounts", _aligned([_account(account) for account in facts["accounts"]])
     tasks = ", ".join(f"{stats['tasks'][name]} {name.lower()}{_oldest(stats, name, now)}" for name in _TASKS)
-    yield "Tasks", [tasks, *_reasons(stats["reasons"])]
+    yield "Tasks", [tasks, *_waiting(stats), *_reasons(stats["reasons"])]
     oldest_due = when(stats["oldest_due_poll_at"], now).removesuffix(" ago")
     yield "Polls", [f"{stats['due_polls']} due{f', the oldest for {oldest_due}' if oldest_due else ''}"]
     yield "Hooks", _aligned([_hook(hook) for hook in found["hooks"]]) or ["none"]
@@ -86,6 +86,12 @@ def _account(account: Mapping[str, Json]) -> tuple[str, ...]:
 def _oldest(stats: Mapping[str, Json], name: str, now: datetime) -> str:
     at = stats.get(f"oldest_{name.lower()}_at")
     return f" (the oldest for {duration((now - datetime.fromisoformat(at)).total_seconds())})" if at else ""
+
+
+def _waiting(stats: Mapping[str, Json]) -> list[str]:
+    """Tasks that wait until fewer of their account are in flight; older daemons do not count them."""
+    waiting = [f"{number} of {account}" for account, number in (stats.get("waiting_for_slot") or {}).items()]
+    return [f"waiting for a slot: {', '.join(waiting)}"] if waiting else []
 
 
 def _reasons(reasons: Mapping[str, int]) -> list[str]:

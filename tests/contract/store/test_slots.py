@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.contract.store.conftest import OpenWorld
-from tests.kits.factories import make_answer, make_cancel, make_task_name
+from tests.kits.factories import make_answer, make_cancel, make_new_task, make_task_name
 from tests.kits.world import LANE, World
 from tracker.domain.observation import Submission
 from tracker.domain.task import Status, SubmitState
@@ -155,6 +155,34 @@ async def test_a_claim_outlives_its_process(engine: OpenWorld) -> None:
         assert await claim(world, None, "unknown") == ([], False)
         assert await world.store.list_lanes() == []
         assert await world.store.claim_due(Lane("default", "kling"), 10, 60) == []
+
+
+async def test_a_create_that_waited_is_decided(engine: OpenWorld) -> None:
+    """Its client was answered, so its key finds it from then on, also while it is being sent for the first time."""
+    async with engine() as world:
+        await world.submit(1)
+        await mark(world, 1)
+        await world.submit(2, idempotency_key="k", fingerprint="f")
+        await mark(world, 2)
+        await world.apply(make_cancel(task_id=make_task_name(1)))
+        assert await claim(world) == ([2], False)
+        for _ in range(2):
+            found = await world.store.create_task(make_new_task(3, idempotency_key="k", fingerprint="f"))
+            assert (found.is_new, found.record.task.id) == (False, make_task_name(2))
+            await mark(world, 2)
+        assert (await world.get(2)).task.submit_state is SubmitState.SENDING
+
+
+async def test_a_start_makes_nothing_due_that_waits(engine: OpenWorld) -> None:
+    """Also where its account was refused before: a slot is free first."""
+    async with engine() as world:
+        for n in (1, 2):
+            await world.submit(n)
+            await mark(world, n, 2)
+        await world.apply(make_answer(Submission.DEFERRED, task_id=make_task_name(2), held=True))
+        assert (await mark(world, 2), (await world.store.stats())["waiting_for_slot"]) == ("waits", {"default": 1})
+    async with engine() as world:
+        assert (await world.get(2)).task.waits_for_slot
 
 
 async def test_the_line_is_part_of_the_history(engine: OpenWorld) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracker.domain.records import iso
 from tracker.store.sqlite.rows import from_ms
+from tracker.store.sqlite.slots import count_waiting
 from tracker.store.values import Lane, OpenCounts
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ async def stats(read: ReadRows, now_ms: int) -> dict[str, Any]:
         "archives": {"pending": 0, "running": 0, "stored": 0, "dead": 0, **dict(archives)},
         "oldest_pending_at": iso(from_ms(pending_at)),
         "oldest_running_at": iso(from_ms(running_at)),
+        "waiting_for_slot": await count_waiting(read),
         "due_polls": due,
         "oldest_due_poll_at": iso(from_ms(oldest)),
         "parked_callbacks": parked,

@@ -49,7 +49,8 @@ def register_process(tx: Transaction, process: Process) -> None:
     )
     tx.db.execute(
         """
-        UPDATE tasks INDEXED BY tasks_unsent SET due_at = ? WHERE status = 'PENDING' AND submit_state = 'queued' AND (
+        UPDATE tasks INDEXED BY tasks_unsent SET due_at = ? WHERE status = 'PENDING' AND submit_state = 'queued'
+            AND due_at IS NOT NULL AND (
             SELECT json_extract(reading, '$.held') FROM events
             WHERE task_id = tasks.id AND source = 'submit' ORDER BY seq DESC LIMIT 1)
         """,

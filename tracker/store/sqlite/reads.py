@@ -219,7 +219,7 @@ class SqliteReader:
         return await counts.list_lanes(self._rows, self._now_ms())
 
     async def list_waiting_accounts(self) -> list[str]:
-        return await slots.list_waiting_accounts(self._rows)
+        return list(await slots.count_waiting(self._rows))
 
     def _now_ms(self) -> int:
         return round(self._now().timestamp() * 1000)

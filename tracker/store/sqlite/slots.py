@@ -47,7 +47,9 @@ COUNT_LINE: Final = f"""
          WHERE other.account = tasks.account AND other.submit_state = 'queued' AND other.due_at IS NULL
             AND other.rowid < tasks.rowid)), NULL)
 """
-_LIST_ACCOUNTS: Final = f"SELECT DISTINCT account FROM tasks INDEXED BY tasks_unsent WHERE {_WAITS}"
+_COUNT_WAITING: Final = (
+    f"SELECT account, count(*) FROM tasks INDEXED BY tasks_unsent WHERE {_WAITS} GROUP BY account ORDER BY account"
+)
 
 
 def wait_if_full(tx: Transaction, task_id: TaskId, max_in_flight: int) -> Task | None:
@@ -94,6 +96,7 @@ def claim_waiting(tx: Transaction, account: str, max_in_flight: int | None, leas
     return WaitingClaim(claimed, more=len(tasks) > len(claimed))
 
 
-async def list_waiting_accounts(read: ReadRows) -> list[str]:
-    """The accounts with creates that wait for a slot."""
-    return [account for (account,) in await read(_LIST_ACCOUNTS, ())]
+async def count_waiting(read: ReadRows) -> dict[str, int]:
+    """Account -> how many creates wait for a slot; none for an account where none waits."""
+    rows: list[tuple[str, int]] = [(account, waiting) for account, waiting in await read(_COUNT_WAITING, ())]
+    return dict(rows)

@@ -105,9 +105,9 @@ def repeated_from(row: tuple[Any, ...], fingerprint: Callable[[str], str | None]
         raise IdempotencyConflict(
             f"the idempotency key {record.idempotency_key!r} was used with another payload, for task {task.id}"
         )
-    # a create that was held or put off before it was sent has no attempt, but its record has changed since it was made
-    put_off = task.submit_state is SubmitState.QUEUED and task.version > 1
-    decided = put_off or task.submit_attempts - (task.submit_state is SubmitState.SENDING)
+    # a create that waited, was held or put off before it was sent has no attempt, but its record changed meanwhile
+    is_sending = task.submit_state is SubmitState.SENDING
+    decided = task.submit_attempts - is_sending or task.version > 1 + is_sending
     unsent = task.submit_state in {SubmitState.QUEUED, SubmitState.SENDING}
     if unsent and not decided and not task.status.is_terminal:
         raise SubmitInFlight(f"task {task.id} with this idempotency key is being submitted right now")
