@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+# Python 3.11 takes 60 ns to look up a member of an enumeration, and each callback needs many
+_CALLBACK, _POLL, _CLOCK = Source.CALLBACK, Source.POLL, Source.CLOCK
+_QUEUED, _UNKNOWN_STATUS = SubmitState.QUEUED, Trouble.UNKNOWN_STATUS
 _POLL_TROUBLES = frozenset(Trouble) - {Trouble.UNKNOWN_STATUS, Trouble.NOT_VISIBLE}
 
 
@@ -59,7 +62,7 @@ def judge(task: Task, observation: Observation, seen: Callable[[str], bool], tim
         At least one step; a second one when a deadline or grace of the task has run out.
     """
     steps: list[Step] = []
-    if observation.source is not Source.CLOCK or observation.reading != NOTHING:
+    if observation.source is not _CLOCK or observation.reading != NOTHING:
         steps.append(_judge_one(task, observation, seen, timing))
         task = steps[-1].task
         if task.status.is_terminal:
@@ -73,15 +76,15 @@ def judge(task: Task, observation: Observation, seen: Callable[[str], bool], tim
 
 
 def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool], timing: PollTiming) -> Step:
-    now = observation.observed_at
-    is_callback, is_poll = observation.source is Source.CALLBACK, observation.source is Source.POLL
+    is_callback, is_poll = observation.source is _CALLBACK, observation.source is _POLL
     key = dedupe_key(observation) if is_callback else ""
-    repeated = is_callback and seen(key) and not _describes(task, observation.reading)
+    before = is_callback and seen(key)
+    repeated = before and not _describes(task, observation.reading)
     if repeated:
         unsettled = observation.reading.status in {Status.SUCCEEDED, Status.FAILED} and not task.status.is_terminal
         decision = Decision(Outcome.DUPLICATE, task, "the same observation came before", confirm=unsettled)
     else:
-        decision = decide(task, observation, now)
+        decision = decide(task, observation, observation.observed_at)
     moved = decision.task is not task and _is_change(task, decision.task)
     counted = _counts(task, observation)
     if moved or (decision.confirm and not is_poll):
@@ -89,16 +92,18 @@ def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool]
     after = decision.task
     if is_poll:  # the schedule after a poll depends on what was counted
         after, counted = replace(after, **counted), {}
-    due_at = next_due(after, observation, confirm=decision.confirm, moved=moved, timing=timing)
-    after = replace(after, **counted, due_at=due_at, version=task.version + 1)
+    counted["due_at"] = next_due(after, observation, confirm=decision.confirm, moved=moved, timing=timing)
+    counted["version"] = task.version + 1
+    after = replace(after, **counted)
     if repeated:
         dup_key = f"dup:{key}"
         return Step(observation, dup_key, after, decision.outcome, decision.detail, (), not seen(dup_key))
     matters = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _is_worth_an_event(observation.reading)
     if not matters:  # most polls: they need no key
         return Step(observation, "", after, decision.outcome, decision.detail, decision.announces, is_recorded=False)
-    key = key or dedupe_key(observation)
-    before = seen(key)
+    if not is_callback:
+        key = dedupe_key(observation)
+        before = seen(key)
     if moved and before:
         key = f"{key}:{task.version}"  # a repetition that changes something is a separate event
     is_recorded = moved or not before
@@ -132,12 +137,12 @@ def _counts(task: Task, observation: Observation) -> dict[str, Any]:
     """The fields that count polls and callbacks, for any decision."""
     reading = observation.reading
     counted: dict[str, Any] = {}
-    if reading.trouble is Trouble.UNKNOWN_STATUS:
+    if reading.trouble is _UNKNOWN_STATUS:
         counted["unknown_status"] = reading.upstream_status
         counted["unknown_statuses"] = task.unknown_statuses + 1
-    if observation.source is Source.CALLBACK:
+    if observation.source is _CALLBACK:
         counted["callbacks"] = task.callbacks + 1
-    if observation.source is not Source.POLL:
+    if observation.source is not _POLL:
         return counted
     now = observation.observed_at
     in_trouble = reading.trouble in _POLL_TROUBLES
@@ -168,7 +173,7 @@ def _trouble_text(reading: Reading) -> str:
 def _give_up_submit(task: Task, observation: Observation, timing: PollTiming) -> Observation | None:
     """Give up a submit that was deferred for too long; it was certainly never accepted."""
     reading = observation.reading
-    if task.submit_state is not SubmitState.QUEUED or reading.submission is not Submission.DEFERRED:
+    if task.submit_state is not _QUEUED or reading.submission is not Submission.DEFERRED:
         return None
     limit = submit_end(task, timing.policy)
     if task.status.is_terminal or task.due_at is None or task.due_at <= limit:

@@ -103,7 +103,7 @@ def described(older: tuple[Output, ...], newer: tuple[Output, ...], wanted: tupl
         return wanted
     before = {output_identity(output): output for output in older}
     after = {output_identity(output): output for output in newer}
-    changed = tuple(_described(output, before, after) for output in wanted)
+    changed = tuple([_described(output, before, after) for output in wanted])
     return wanted if changed == wanted else changed
 
 
@@ -112,12 +112,11 @@ def _described(output: Output, before: dict[str, Output], after: dict[str, Outpu
     old, new = before.get(identity), after.get(identity)
     if old is None or new is None or old.kind != new.kind:
         return output
-    return replace(
-        output,
-        title=new.title or old.title,
-        duration_s=old.duration_s if new.duration_s is None else new.duration_s,
-        mime=new.mime or old.mime,
-    )
+    title, mime = new.title or old.title, new.mime or old.mime
+    duration_s = old.duration_s if new.duration_s is None else new.duration_s
+    if (title, duration_s, mime) == (output.title, output.duration_s, output.mime):
+        return output
+    return replace(output, title=title, duration_s=duration_s, mime=mime)
 
 
 # -- inline data ---------------------------------------------------------------------------------------------

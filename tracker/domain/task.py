@@ -181,7 +181,7 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def is_given_up(self) -> bool:
         """Whether it FAILED by the tracker's own decision, which a provider's success overrides."""
-        return self.status is Status.FAILED and self.reason in GIVEN_UP_REASONS
+        return self.reason in GIVEN_UP_REASONS and self.status is Status.FAILED
 
     @property
     def waits_for_slot(self) -> bool:

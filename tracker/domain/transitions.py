@@ -64,6 +64,9 @@ class Decision(Struct, frozen=True, gc=False):
 HELD = "held until its account is accepted: "
 """Begins the history's detail of a create that waits because its account is rejected. Stored: it must not change."""
 _OWN_SOURCES = frozenset({Source.CLOCK, Source.OPERATOR})
+# Python 3.11 takes 60 ns to look up a member of an enumeration, and each callback needs many
+_PENDING, _RUNNING, _SUCCEEDED = Status.PENDING, Status.RUNNING, Status.SUCCEEDED
+_CALLBACK, _ACCEPTED, _APPLIED = Source.CALLBACK, SubmitState.ACCEPTED, Outcome.APPLIED
 
 
 def decide(task: Task, observation: Observation, now: datetime) -> Decision:
@@ -83,7 +86,7 @@ def decide(task: Task, observation: Observation, now: datetime) -> Decision:
     if reading.renews and task.status is Status.SUCCEEDED:
         return _decide_renewal(task, reading)
     foreign = (
-        observation.source is Source.CALLBACK
+        observation.source is _CALLBACK
         and reading.external_id is not None
         and task.external_id is not None
         and reading.external_id != task.external_id
@@ -97,11 +100,13 @@ def decide(task: Task, observation: Observation, now: datetime) -> Decision:
 
 def _record_acceptance(task: Task, observation: Observation, now: datetime) -> tuple[Task, tuple[HookEvent, ...]]:
     """Apply what any provider answer implies: the upstream has the task, and under which id."""
+    if task.external_id is not None:
+        return task, ()
     reading = observation.reading
-    was_accepted = task.submit_state is SubmitState.ACCEPTED
+    was_accepted = task.submit_state is _ACCEPTED
     # only the upstream knows the callback URL: it has the task, even where the callback names no id
-    called_back = observation.source is Source.CALLBACK and reading.status is not None and not was_accepted
-    if task.external_id is not None or not (called_back or reading.external_id is not None):
+    called_back = observation.source is _CALLBACK and reading.status is not None and not was_accepted
+    if not (called_back or reading.external_id is not None):
         return task, ()
     accepted = replace(
         task,
@@ -203,9 +208,9 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
             return _end(task, replace(observation, reading=expired), now, announces)
     if status is None:
         return _decide_no_status(task, reading, announces)
-    if status is Status.SUCCEEDED and not reading.outputs:
+    if status is _SUCCEEDED and not reading.outputs:
         return _decide_missing_output(task, observation, now, announces)
-    may_end = not task.status.is_terminal or (task.is_given_up and status is Status.SUCCEEDED)
+    may_end = not task.status.is_terminal or (task.is_given_up and status is _SUCCEEDED)
     if status.is_terminal and not observation.is_trusted and may_end:
         return Decision(
             _outcome_without_change(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True
@@ -214,11 +219,9 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
     if task.status.is_terminal and observation.source in _OWN_SOURCES:
         kind = TransitionKind.STALE
     match kind:
-        case TransitionKind.ADVANCE | TransitionKind.REVIVE:
+        case TransitionKind.ADVANCE | TransitionKind.STAY | TransitionKind.REVIVE:
             if status.is_terminal:
                 return _end(task, observation, now, announces)
-            return _advance(task, reading, now, announces)
-        case TransitionKind.STAY:
             return _advance(task, reading, now, announces)
         case TransitionKind.STALE:
             return Decision(Outcome.STALE, task, f"says {status}, but the task is {task.status}", announces)
@@ -300,8 +303,8 @@ def _decide_missing_output(
 
 def _advance(task: Task, reading: Reading, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
     """Not ended: apply newer status, stage, progress and outputs; refuse older ones."""
-    status = Status.RUNNING if reading.status is Status.RUNNING else task.status
-    if stage_rank(reading.stage) < stage_rank(task.stage) and reading.stage is not None:
+    status = _RUNNING if reading.status is _RUNNING else task.status
+    if reading.stage is not None and stage_rank(reading.stage) < stage_rank(task.stage):
         detail = f"says stage {reading.stage}, but {task.stage} is known already"
         return Decision(Outcome.STALE, task, detail, announces)
     stage = reading.stage or task.stage
@@ -311,8 +314,8 @@ def _advance(task: Task, reading: Reading, now: datetime, announces: tuple[HookE
     latest = disambiguate(reading.outputs)
     outputs = described(task.outputs, latest, latest if len(latest) > len(task.outputs) else task.outputs)
     if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
-        return Decision(Outcome.APPLIED, task, f"says {reading.status}, as known", announces)
-    began = status is Status.RUNNING and task.status is Status.PENDING
+        return Decision(_APPLIED, task, f"says {reading.status}, as known", announces)
+    began = status is _RUNNING and task.status is _PENDING
     advanced = replace(
         task,
         status=status,
@@ -323,17 +326,17 @@ def _advance(task: Task, reading: Reading, now: datetime, announces: tuple[HookE
         progress_at=now,
     )
     event = HookEvent.RUNNING if began else HookEvent.PROGRESS
-    return Decision(Outcome.APPLIED, advanced, _advance_text(task, advanced), (*announces, event))
+    return Decision(_APPLIED, advanced, _advance_text(task, advanced), (*announces, event))
 
 
 def _end(task: Task, observation: Observation, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
     """SUCCEEDED with outputs, or FAILED with a reason."""
     reading = observation.reading
-    if reading.status is Status.SUCCEEDED:
+    if reading.status is _SUCCEEDED:
         staged = task.stage is not None or reading.stage is not None
         ended = replace(
             task,
-            status=Status.SUCCEEDED,
+            status=_SUCCEEDED,
             stage=Stage.COMPLETE if staged else None,
             progress=100,
             outputs=merge_known(disambiguate(reading.outputs), task.outputs),
@@ -348,7 +351,7 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
         revived = f", after it was given up as {task.reason}" if task.is_given_up else ""
         remark = f"; {reading.detail}" if reading.detail else ""
         detail = f"succeeded with {_count_outputs(len(ended.outputs))}{revived}{remark}"
-        return Decision(Outcome.APPLIED, ended, detail, (*announces, HookEvent.SUCCEEDED))
+        return Decision(_APPLIED, ended, detail, (*announces, HookEvent.SUCCEEDED))
     reason = reading.reason or Reason.GENERATION_FAILED
     retryable = reading.retryable if reading.retryable is not None else reason in RETRYABLE_REASONS
     ended = replace(

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import compress
-from operator import is_not
+from operator import attrgetter, is_not, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -149,26 +149,26 @@ def enum_text(value: Status | Stage | Reason | SubmitState | Source | None) -> s
 
 
 def _store_of(name: str) -> Callable[[Any], Any] | None:
-    """How a field of a task is stored; None: as it is. An error takes three columns, see `_update_of`."""
+    """How a value of a field of a task is stored; None: as it is. An error takes three columns, see `_update_of`."""
     if name == "outputs":
         return outputs_text
     types = _types_of(name)
     if datetime in types:
         return to_ms
-    return enum_text if types & {Status, Stage, Reason, SubmitState, Source} else None
+    return attrgetter("_value_") if types & {Status, Stage, Reason, SubmitState, Source} else None
 
 
-_POSITIONS = range(len(Task.__struct_fields__))
-_STATUS = Task.__struct_fields__.index("status")
+_FIELDS = Task.__struct_fields__
+_STATUS = _FIELDS.index("status")
 _WITH_STATUS = tuple(
-    Task.__struct_fields__.index(name)
-    for name in (
-        "stage", "progress", "outputs", "started_at", "finished_at", "due_at", "progress_at", "polls", "callbacks",
-        "poll_step", "ended_by", "result_seq",
-    )
+    n for n, name in enumerate(_FIELDS) if name in {
+        "status", "stage", "progress", "outputs", "started_at", "finished_at", "due_at", "progress_at", "polls",
+        "callbacks", "poll_step", "ended_by", "result_seq", "version",
+    }
 )  # fmt: skip
 """What most changes of a status change too. They are written with each of them, so that a batch needs one statement and
 not one for each set of columns: between statements the interpreter's lock goes to the event loop and back."""
+_beside_status = itemgetter(*(n for n in range(len(_FIELDS)) if n not in _WITH_STATUS))
 
 
 def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
@@ -181,13 +181,16 @@ def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
     Returns:
         The columns; and the id, the version that the row must have, and the new values in the same order.
     """
-    new = astuple(after)
-    update = _update_of(
-        tuple(compress(_POSITIONS, map(is_not, astuple(before), new)))
-    )  # in C: most are the same object
-    values: list[Any] = [after.id, before.version]
+    old, new = astuple(before), astuple(after)
+    if after.status is not before.status and _beside_status(old) == _beside_status(new):
+        changed = _WITH_STATUS  # nearly always
+    else:
+        changed = tuple(compress(range(len(new)), map(is_not, old, new)))  # in C: most are the same object
+    update = _update_of(changed)
+    values: list[Any] = [after.id, before.version, *[new[n] for n in update.fields]]
     for n, store in update.stores:
-        values.append(new[n] if store is None else store(new[n]))
+        if (value := values[n]) is not None:
+            values[n] = store(value)
     if update.has_error:
         error = after.error or UpstreamError()
         values += (error.code, error.message, error.http_status)
@@ -197,9 +200,15 @@ def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
 
 
 class _Update(NamedTuple):
-    """What a set of changed fields means for the columns."""
+    """What a set of changed fields means for the columns.
 
-    stores: tuple[tuple[int, Callable[[Any], Any] | None], ...]
+    Attributes:
+        fields: the positions of those that are one column each.
+        stores: where the values of a row need a function to be stored, and which; None is stored as it is.
+    """
+
+    fields: tuple[int, ...]
+    stores: tuple[tuple[int, Callable[[Any], Any]], ...]
     has_error: bool
     has_message: bool
     columns: tuple[str, ...]
@@ -209,13 +218,15 @@ class _Update(NamedTuple):
 def _update_of(positions: tuple[int, ...]) -> _Update:
     if _STATUS in positions:
         positions = tuple(sorted({*positions, *_WITH_STATUS}))
-    names = [Task.__struct_fields__[n] for n in positions]
+    names = [_FIELDS[n] for n in positions]
     has_error, has_message = "error" in names, not {"status", "submit_state"}.isdisjoint(names)
-    columns = [name for name in names if name != "error"]
+    fields = tuple(n for n, name in zip(positions, names, strict=True) if name != "error")
+    columns = [_FIELDS[n] for n in fields]
+    stores = [(place, _store_of(name)) for place, name in enumerate(columns, 2)]  # after the id and the version
     columns += ("error_code", "error_message", "error_http_status") if has_error else ()
     columns += ("user_message",) if has_message else ()
-    stores = tuple((n, _store_of(name)) for n, name in zip(positions, names, strict=True) if name != "error")
-    return _Update(stores, has_error, has_message, tuple(columns))
+    needed = tuple((place, store) for place, store in stores if store is not None)
+    return _Update(fields, needed, has_error, has_message, tuple(columns))
 
 
 def task_at_snapshot(snapshot: str) -> Task:
