@@ -1,6 +1,7 @@
 """Slots of accounts: who waits, who is next, and what a task in flight is."""
 
 import asyncio
+from functools import partial
 
 from tests.contract.store.conftest import OpenWorld
 from tests.kits.factories import make_answer, make_cancel, make_new_task, make_task_name
@@ -215,3 +216,25 @@ async def test_without_a_limit_nothing_is_counted(engine: OpenWorld) -> None:
         assert not [step for step in steps if step.startswith("SELECT")]
         await world.store.mark_sending(make_task_name(1), 60, 3)
         assert [step for step in steps if step.startswith("SELECT")]
+
+
+async def test_the_next_is_found_however_many_wait(engine: OpenWorld) -> None:
+    """A claim and a mark take as many steps with a long line as with a short one."""
+    async with engine() as world:
+        steps: list[tuple[int, int]] = []
+        made = 0
+        for more in (20, 600):
+            for n in range(made, made + more):
+                await world.submit(n)
+                await mark(world, n)
+            made += more
+            await world.submit(made)
+            steps.append(
+                (
+                    await world.store.count_steps(lambda: claim(world)),
+                    await world.store.count_steps(partial(mark, world, made)),
+                )
+            )
+            made += 1
+        few, many = steps
+        assert all(b <= 1.2 * a + 20 for a, b in zip(few, many, strict=True)), steps
