@@ -70,7 +70,10 @@ def _of_other(task: Task) -> Iterator[tuple[str, str]]:
         case SubmitState.QUEUED if task.waits_for_slot:
             yield "stop it; nothing was charged", stop
             setting = f"accounts.{task.account}.max_in_flight"
-            yield f"have more tasks run at once: raise {setting} in the configuration, then", "tracker config reload"
+            yield (
+                f"have more tasks run at once, after you raised {setting} in the configuration",
+                "tracker config reload",
+            )
         case SubmitState.QUEUED:
             yield "stop it; nothing was charged", stop
         case SubmitState.AMBIGUOUS:
