@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.kits.factories import make_cancel
 from tests.kits.upstream import IN_MAINTENANCE, KLING, RATE_LIMITED, SUNO, UpstreamWorld, kling
 from tracker.domain.task import Status, SubmitState, TaskId
+from tracker.tracking.intake import SubmitRequest
 
 
 async def submit(world: UpstreamWorld, n: int) -> TaskId:
@@ -106,6 +107,37 @@ async def test_limits_that_change_apply_at_once(tmp_path: Path) -> None:
         await world.gateway.wait_for_request("POST kling", 6)
         await world.sent()
         assert {(await world.get(task_id)).task.submit_state for task_id in ids} == {SubmitState.ACCEPTED}
+
+
+async def test_a_task_that_was_created_elsewhere_takes_a_slot(tmp_path: Path) -> None:
+    """Its end, which a poll reports, has the next create sent."""
+    async with UpstreamWorld(tmp_path) as world:
+        world.max_in_flight["default"] = 1
+        await world.register(external_id="up-0")
+        waiting = await submit(world, 1)
+        assert (await world.get(waiting)).task.waits_for_slot
+        world.gateway.answers["kling"] = (200, {"code": 0, "data": {"task_id": "up-0", "task_status": "failed"}})
+        await world.tick()
+        await world.gateway.wait_for_request("POST kling")
+
+
+async def test_a_synchronous_create_takes_a_slot_while_it_is_sent(tmp_path: Path) -> None:
+    """Its answer is its end."""
+    chat = SubmitRequest("openai.chat", {"model": "m", "messages": [{"role": "user", "content": "hi"}]})
+    async with UpstreamWorld(tmp_path) as world:
+        world.max_in_flight["default"] = 1
+        choice = {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}
+        world.gateway.answers["chat"] = (200, {"id": "c", "object": "chat.completion", "choices": [choice]})
+        answered = world.gateway.hold("POST chat")
+        first = asyncio.create_task(world.submitter.submit(chat))
+        await world.gateway.wait_for_request("POST chat")
+        second = await world.submitter.submit(chat)
+        assert not second.is_decided
+        answered.set()
+        assert (await first).record.task.status is Status.SUCCEEDED
+        await world.gateway.wait_for_request("POST chat", 2)
+        await world.sent()
+        assert (await world.get(second.record.task.id)).task.status is Status.SUCCEEDED
 
 
 async def test_the_sweep_finds_what_no_commit_of_this_process_has_freed(tmp_path: Path) -> None:
