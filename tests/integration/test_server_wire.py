@@ -26,6 +26,7 @@ from tracker.daemon.app import ARRIVE_S
 from tracker.daemon.listening import open_sites
 from tracker.domain.tokens import CallbackTokens
 from tracker.server.arrivals import BODY_S, SLOWEST_BYTES_PER_S, Arrivals
+from tracker.server.connection_limits import HEAD_MAX_BYTES
 from tracker.server.connections import LINES_BURST, Runner
 
 HOST = b" HTTP/1.1\r\nHost: tracker.example\r\n"
@@ -251,6 +252,19 @@ async def test_a_closed_connection_is_not_an_error(world: ServerWorld, logged: l
     server = runner.server
     await until(lambda: not server.connections)
     assert not is_awaited(world)
+    assert is_quiet(logged)
+
+
+async def test_the_rest_of_a_refused_body_is_not_a_head(world: ServerWorld, logged: list[Mapping[str, Any]]) -> None:
+    """A sender that reads no response before it has sent a large body gets it, and may send another request."""
+    sender = await Sender.to(world)
+    body = b"x" * (2 * HEAD_MAX_BYTES)
+    await sender.send(f"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+    await sender.send(body[:1])
+    await sender.until(b"HTTP/1.1 404 ")
+    await sender.send(body[1:], b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    await sender.until(b"HTTP/1.1 200 ")
+    sender.cut()
     assert is_quiet(logged)
 
 

@@ -102,6 +102,7 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
+        "_answered_body",
         "_arrivals",
         "_arriving",
         "_early",
@@ -129,6 +130,7 @@ class Connection(web.RequestHandler):
         self._head_bytes = 0
         self._throttle = throttle
         self._arriving: StreamReader | None = None
+        self._answered_body: StreamReader | None = None  # its rest may still come, and is dropped
         self._fast_path = fast_path
         self._is_between = fast_path is not None
         """Whether all bytes that aiohttp got were complete requests."""
@@ -187,11 +189,12 @@ class Connection(web.RequestHandler):
 
     def _parse(self, data: bytes) -> None:
         known = self._request_count
+        is_refused_body = self._answered_body is not None and not self._answered_body.is_eof()
         super().data_received(data)
         if self._request_count != known:
             self._head_bytes = 0
             self._limiter.head_came(self)
-        elif self._limiter.bytes_came(self):
+        elif not is_refused_body and self._limiter.bytes_came(self):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX_BYTES:
                 self.drop(raw_response(head_too_large()))
@@ -277,12 +280,10 @@ class Connection(web.RequestHandler):
         return problem.response()
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:  # noqa: ARG002
-        """Note that the connection is idle, after each response; there is no access log.
-
-        A connection that is closing is no longer counted as idle, see `arrival`.
-        """
+        """Note that the connection is idle, after each response (unless it closes, see `arrival`): no access log."""
         if not self._messages and self._lingering_time:
             self._limiter.answered(self)
+            self._answered_body = request.content
 
     def log_exception(self, *args: Json, **kw: Json) -> None:
         """Do not log the errors of broken bodies, which aiohttp reports when it drops their rest."""
