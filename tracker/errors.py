@@ -14,6 +14,7 @@
         DeliveryNotFound        respond 404
         IdempotencyConflict     respond 422: same key, different payload
         SubmitInFlight          respond 409: same key, the first attempt has no result yet
+        NotAdoptable            respond 409: an operator named an upstream id that the task cannot have
       PayloadInvalid            callback: 400; poll: a failed attempt; names the field path
       RequestInvalid            respond 422 with the list of wrong fields
       SignatureInvalid          callback: 401; never states the expected value
@@ -146,7 +147,7 @@ class NotRepeatable(TrackerError):
     """A task has no request that could be sent again; the message says why."""
 
 
-class NotAdoptable(TrackerError):
+class NotAdoptable(StoreError):
     """A task cannot be given an upstream id; the message says why."""
 
 

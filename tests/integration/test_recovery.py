@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.kits.factories import make_answer, make_new_task
 from tests.kits.server import ServerWorld, problem_of
 from tests.kits.upstream import KLING, RATE_LIMITED, Answer, UpstreamWorld, kling
 from tracker.domain.observation import Submission
+from tracker.domain.records import TaskRecord
 from tracker.domain.statuses import Origin
 from tracker.domain.task import ExternalId, Status, SubmitState, TaskId
 from tracker.errors import NotAdoptable, NotRepeatable, TaskNotFound
@@ -70,9 +72,9 @@ async def test_there_must_be_a_request(tmp_path: Path) -> None:
             await resubmit(world.store, world.submitter, TaskId("01JD0000000000000000000000"))
 
 
-async def make_undecided(world: UpstreamWorld, *, expects_callback: bool) -> TaskId:
+async def make_undecided(world: UpstreamWorld, *, expects_callback: bool, n: int = 1) -> TaskId:
     """A task whose create got no clear answer; without a callback it is given up."""
-    new = make_new_task(route="kling.omni-video", provider="kling", expects_callback=expects_callback)
+    new = make_new_task(n, route="kling.omni-video", provider="kling", expects_callback=expects_callback)
     task_id = (await world.store.create_task(new)).record.task.id
     assert await world.store.mark_sending(task_id, 60) is not None
     await world.apply(make_answer(Submission.AMBIGUOUS, task_id=task_id, at=world.elapsed_s))
@@ -118,6 +120,24 @@ async def test_an_id_is_adopted_once(tmp_path: Path) -> None:
         waiting = (await world.submitter.submit(KLING)).record.task
         with pytest.raises(NotAdoptable, match="without a clear answer"):
             await take(waiting.id, "up-8")
+
+
+@pytest.mark.parametrize("is_one_task", [True, False])
+async def test_adoptions_at_the_same_time(tmp_path: Path, is_one_task: bool) -> None:
+    """Of several ids for a task, and of several tasks for an id, one is adopted and all others are refused."""
+    async with UpstreamWorld(tmp_path) as world:
+        ids = [await make_undecided(world, expects_callback=True, n=n) for n in (1, 2, 3)]
+        wanted = [(ids[0], f"up-{n}") for n in range(3)] if is_one_task else [(task_id, "up-7") for task_id in ids]
+        now = world.clock.now()
+        results = await asyncio.gather(
+            *(adopt(world.store, world.reconciler, task_id, ExternalId(name), now) for task_id, name in wanted),
+            return_exceptions=True,
+        )
+        taken = [(r.task.id, r.task.external_id) for r in results if isinstance(r, TaskRecord)]
+        assert [isinstance(result, NotAdoptable) for result in results].count(True) == 2
+        stored = [(await world.get(task_id)).task for task_id in ids]
+        assert [(task.id, task.external_id) for task in stored if task.external_id is not None] == taken
+        assert len(taken) == 1
 
 
 async def test_a_resubmit_must_be_confirmed(world: ServerWorld) -> None:

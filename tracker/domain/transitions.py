@@ -132,6 +132,9 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
 
 def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Decision:
     reading = observation.reading
+    if observation.source is Source.OPERATOR and task.external_id not in {None, reading.external_id}:
+        detail = f"an operator named {shown_id(reading.external_id)}; it has an upstream id already"
+        return Decision(Outcome.CONFLICT, task, detail)
     was_accepted = task.submit_state is SubmitState.ACCEPTED
     is_over = task.status.is_terminal
     accepted = replace(

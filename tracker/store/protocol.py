@@ -72,9 +72,6 @@ class Reader(Protocol):
             SearchRefused: too many searches are running.
         """
 
-    async def find_external(self, external_id: ExternalId, route: str, account: str) -> TaskId | None:
-        """The task of a route and account with this upstream id, None without one."""
-
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
         """A piece of the inline data of an output, in base64 that can be decoded separately; None after the last."""
 
@@ -224,7 +221,11 @@ class Store(Reader, Protocol):
         """
 
     def apply(self, observation: Observation, judge: Judge) -> Awaitable[Applied]:
-        """Judge an observation against its task and store what follows: events, the task, the outbox."""
+        """Judge an observation against its task and store what follows: events, the task, the outbox.
+
+        Raises:
+            NotAdoptable: an operator names an upstream id that another task of the route and account has.
+        """
 
     async def request_polls(
         self, provider: str, external_ids: Sequence[ExternalId], payload: str | None

@@ -78,9 +78,8 @@ async def adopt(
     is_undecided = task.submit_state is SubmitState.AMBIGUOUS and not task.status.is_terminal
     if not (is_undecided or task.is_given_up):
         raise NotAdoptable("the upstream has not left its create without a clear answer")
-    other = await store.find_external(external_id, task.route, task.account)
-    if other is not None:
-        raise NotAdoptable(f"task {other} has that upstream id")
     reading = Reading(submission=Submission.ACCEPTED, external_id=external_id)
-    await reconciler.apply(Observation(task_id, Source.OPERATOR, now, reading))
+    applied = await reconciler.apply(Observation(task_id, Source.OPERATOR, now, reading))
+    if applied.task.external_id != external_id:  # another one came first
+        raise NotAdoptable(f"it has the upstream id {shown_id(applied.task.external_id)} already")
     return await store.get_task(task_id)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from msgspec.structs import replace
 
-from tracker.errors import StoreError, TaskNotFound
+from tracker.domain.statuses import Source
+from tracker.errors import NotAdoptable, StoreError, TaskNotFound
 from tracker.store.sqlite import inline_data, outbox
 from tracker.store.sqlite.archives import plan
 from tracker.store.sqlite.rows import TASK, batches, enum_text, stored_text, task_update, tasks_from, to_ms
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from tracker.domain.judge import Step
     from tracker.domain.observation import Observation
-    from tracker.domain.task import Task, TaskId
+    from tracker.domain.task import ExternalId, Task, TaskId
     from tracker.store.values import ArchiveChoice
 
 MAX_PAYLOAD_CHARS = 65_536
@@ -55,7 +56,7 @@ def apply_all(
     one task see each other's effect.
 
     Returns:
-        For each its effect, or `TaskNotFound`.
+        For each its effect, `TaskNotFound`, or `NotAdoptable`.
     """
     ids = orjson.dumps(list({observation.task_id for observation, _ in batch})).decode()
     rows, keys, last_seq = db.execute(_LOAD, {"ids": ids}).fetchone()
@@ -68,6 +69,11 @@ def apply_all(
         if task is None:
             answers.append(TaskNotFound(f"no task has the id {observation.task_id}"))
             continue
+        if observation.source is Source.OPERATOR:
+            other = _find_other(db, tasks, task, observation.reading.external_id)
+            if other is not None:
+                answers.append(NotAdoptable(f"task {other} has that upstream id"))
+                continue
         light, data = inline_data.split_off(observation)
         steps = judge(task, light, history.knows(task.id))
         after, announced = task, False
@@ -96,6 +102,23 @@ def apply_all(
     if changed:
         plan(db, changed, choose, batch[-1][0].observed_at)
     return answers
+
+
+def _find_other(
+    db: sqlite3.Connection, tasks: Mapping[TaskId, Task], task: Task, external_id: ExternalId | None
+) -> TaskId | None:
+    """Another task of the same route and account with this upstream id, as it is after the observations so far."""
+    if external_id is None:
+        return None
+    wanted = (external_id, task.route, task.account)
+    for other in tasks.values():
+        if other.id != task.id and (other.external_id, other.route, other.account) == wanted:
+            return other.id
+    row = db.execute(
+        "SELECT id FROM tasks WHERE external_id = ? AND route = ? AND account = ? AND id <> ? ORDER BY id LIMIT 1",
+        (*wanted, task.id),
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 class _History:

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from tracker.domain.history import TaskHistory
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
-    from tracker.domain.task import ExternalId
     from tracker.store.values import DeliveryFilter, FeedEvent, Lane, OpenCounts, TaskFilter
 
 T = TypeVar("T")
@@ -132,13 +131,6 @@ class SqliteReader:
         if not rows:
             raise TaskNotFound(f"no task has the id {task_id}")
         return (await self._decoded(record_from, rows))[0]
-
-    async def find_external(self, external_id: ExternalId, route: str, account: str) -> TaskId | None:
-        rows = await self._rows(
-            "SELECT id FROM tasks WHERE external_id = ? AND route = ? AND account = ? ORDER BY id LIMIT 1",
-            (external_id, route, account),
-        )
-        return TaskId(rows[0][0]) if rows else None
 
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
         rows = await self._rows(SELECT_PIECE, (task_id, identity, n))
