@@ -155,6 +155,15 @@ def test_every_change_of_a_description_within_a_stage_counts() -> None:
     )
 
 
+def test_equal_texts_keep_their_titles() -> None:
+    """Two texts that differ in their titles only are no better described by a repetition."""
+    history = History(make_task())
+    texts = (Output("text", text="la", title="Dawn"), Output("text", text="la", title="Dusk"))
+    history.call(Status.SUCCEEDED, outputs=texts)
+    assert history.call(Status.SUCCEEDED, outputs=texts, at=12).outcome is Outcome.DUPLICATE
+    assert history.task.outputs == texts
+
+
 def test_a_duplicate_of_an_end_that_is_not_settled_asks_for_a_poll() -> None:
     """A callback that waits for its confirmation asks again when it is repeated."""
     history = History(make_task())

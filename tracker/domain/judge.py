@@ -81,7 +81,8 @@ def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool]
     before = is_callback and seen(key)
     repeated = before and not _describes(task, observation.reading)
     if repeated:
-        unsettled = observation.reading.status in {Status.SUCCEEDED, Status.FAILED} and not task.status.is_terminal
+        status = observation.reading.status
+        unsettled = status is not None and status.is_terminal and not task.status.is_terminal
         decision = Decision(Outcome.DUPLICATE, task, "the same observation came before", confirm=unsettled)
     else:
         decision = decide(task, observation, observation.observed_at)

@@ -99,7 +99,7 @@ def described(older: tuple[Output, ...], newer: tuple[Output, ...], wanted: tupl
     Returns:
         The same tuple when nothing changes.
     """
-    if not older or not newer:
+    if not older or not newer or older == newer:
         return wanted
     before = {output_identity(output): output for output in older}
     after = {output_identity(output): output for output in newer}
