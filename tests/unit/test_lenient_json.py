@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from tracker.domain.lenient_json.decoder import Form, decode, decode_text
+from tracker.domain.lenient_json.members import decode_respelled
 
 VALUE: dict[str, Any] = {"code": 0, "data": {"task_id": "k1", "words": "r\u00e9ussi \u6210\u529f"}}
 TEXT = json.dumps(VALUE, ensure_ascii=False)
@@ -205,3 +206,14 @@ def test_deep_nesting_does_not_hide_other_members() -> None:
     for depth in (300, 5_000, 9_000):
         decoded = decode(b'{"id":"x","deep":' + b"[" * depth + b"]" * depth + b',"status":"queued"}')
         assert (decoded.value["id"], decoded.value["status"]) == ("x", "queued")
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "in a JSON string"])
+def test_half_of_a_surrogate_pair_is_replaced_at_every_step(*, wrapped: bool) -> None:
+    """Also where a document is inside a string, and where it is read again with usual names."""
+    document = json.dumps({"TaskId": "k\ud83d1", "words": "\ud83d"})
+    decoded = decode((json.dumps(document) if wrapped else document).encode())
+    assert decoded.value == {"TaskId": "k\ufffd1", "words": "\ufffd"}
+    again = decode_respelled(decoded, document.encode())
+    assert again is not None
+    assert orjson.loads(again)["task_id"] == "k\ufffd1"

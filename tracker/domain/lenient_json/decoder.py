@@ -189,7 +189,7 @@ def _decode_dense(skeleton: bytes) -> Decoded:
     """A document of many values; raises ValueError or RecursionError."""
     if not skeleton[:_PIECE_BYTES].lstrip().startswith((b"{", b"[")):
         raise ValueError("not JSON")
-    text = _without_surrogates(skeleton.decode("utf-8", "replace").strip(BLANKS))
+    text = without_surrogates(skeleton.decode("utf-8", "replace").strip(BLANKS))
     decoder = slow(json.JSONDecoder(strict=False, parse_int=parse_integer, parse_constant=parse_constant))
     value, _ = decoder.raw_decode(text)
     return Decoded(unwrapped(value), None)
@@ -282,7 +282,7 @@ def _charset_of(content_type: str) -> str | None:
 
 def _read(text: str) -> Decoded | None:
     """The document in a text, with anything around it; None if there is no complete one."""
-    text = _without_surrogates(text.strip(BLANKS))
+    text = without_surrogates(text.strip(BLANKS))
     guard = _GUARDS.match(text)
     start = guard.end() if guard else 0
     if not text.startswith(_OPENINGS, start):
@@ -302,7 +302,7 @@ def _read(text: str) -> Decoded | None:
     return _decoded(value, Form.COMPLETE)
 
 
-def _without_surrogates(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """JSON with U+FFFD instead of lone surrogates, which databases and encoders reject."""
     if "\\ud" not in text and "\\uD" not in text:
         return text
@@ -346,7 +346,7 @@ def unwrapped(value: Json) -> Json:
             value = value[0]
         elif isinstance(value, str) and value.strip(BLANKS)[:1] in {"{", "[", '"'}:
             try:
-                value = _LENIENT.decode(value.strip(BLANKS))
+                value = _LENIENT.decode(without_surrogates(value.strip(BLANKS)))
             except (ValueError, RecursionError):
                 return value
         else:

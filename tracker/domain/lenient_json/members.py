@@ -11,7 +11,15 @@ from typing import Any
 
 import orjson
 
-from tracker.domain.lenient_json.decoder import BLANKS, Decoded, merge_members, parse_constant, parse_integer, unwrapped
+from tracker.domain.lenient_json.decoder import (
+    BLANKS,
+    Decoded,
+    merge_members,
+    parse_constant,
+    parse_integer,
+    unwrapped,
+    without_surrogates,
+)
 from tracker.domain.lenient_json.large import LARGE_BYTES
 
 Json = Any
@@ -30,7 +38,7 @@ def decode_respelled(decoded: Decoded, body: bytes) -> bytes | None:
         return None
     for source in (body, text):
         try:
-            value = unwrapped(_RESPELLING.decode(source.decode().strip(BLANKS)))
+            value = unwrapped(_RESPELLING.decode(without_surrogates(source.decode().strip(BLANKS))))
             break
         except (ValueError, RecursionError):
             continue
