@@ -184,6 +184,23 @@ def test_a_planted_secret_never_survives(parts: list[str], spelling: str, depth:
         assert secret not in redactor.text(text)
 
 
+@given(
+    before=st.text(max_size=20),
+    secret=st.sampled_from(
+        ["my-Secret-0001", "WHSEC_b64==", "x/callbacks/y", "forBearer", "\u0130passwordI", "Credentials77"]
+    ),
+    after=st.text(max_size=20),
+    padding=st.sampled_from([0, WINDOW - 10, 2 * WINDOW]),
+)
+def test_a_secret_with_a_key_word_in_it_is_masked_anywhere(before: str, secret: str, after: str, padding: int) -> None:
+    """Such a secret is recognized by the key word, whatever is around it."""
+    text = f"{before}{' ' * padding}{secret}{after}"
+    redactor = Redactor([secret])
+    assert redactor.is_suspicious(text)
+    assert secret not in redactor.text(text)
+    assert secret not in redactor.known_secrets(text)
+
+
 @given(st.text(alphabet="xyz {}[]\\\"',:=/.%-_0123456789\u00e9\u4e00", max_size=300), st.integers(1, 600))
 def test_a_text_without_secrets_is_unchanged(text: str, times: int) -> None:
     """Nothing is rewritten if nothing is masked, even in long texts."""

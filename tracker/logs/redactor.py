@@ -18,7 +18,7 @@ from urllib.parse import quote, quote_plus
 
 import orjson
 
-from tracker.logs.scanner import CONTEXT, Budget, Span, find_secrets, has_key_word, windows
+from tracker.logs.scanner import CONTEXT, Budget, Span, find_secrets, has_key_word, is_betrayed, windows
 
 MASK = "[redacted]"
 
@@ -74,6 +74,8 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._literals: tuple[str, ...] = ()
+        self._plain_literals: tuple[str, ...] = ()
+        """Those without a key word in them."""
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
@@ -84,6 +86,7 @@ class Redactor:
                 literals |= _spellings(secret)
         self._context = max([CONTEXT, *map(len, literals)])
         self._literals = tuple(sorted(literals, key=len, reverse=True))
+        self._plain_literals = tuple([literal for literal in self._literals if not is_betrayed(literal)])
 
     def text(self, text: str) -> str:
         """Mask secrets in any text; the same object is returned if there are none."""
@@ -180,7 +183,10 @@ class Redactor:
         return holds(text) if len(text) <= _UNSPLIT else any(map(holds, windows(text, self._context)))
 
     def _is_window_suspicious(self, text: str) -> bool:
-        return self._has_literal(text) or has_key_word(text)
+        for literal in self._plain_literals:
+            if literal in text:
+                return True
+        return has_key_word(text)
 
     def _has_literal(self, text: str) -> bool:
         for literal in self._literals:  # noqa: SIM110 - a generator costs three times as much

@@ -80,6 +80,21 @@ def has_key_word(text: str) -> bool:
     return (
         # every pattern above needs one of these words; separate searches are four times as fast as one pattern of
         # alternatives, and this runs on every callback
+        _has_plain_word(lower)
+        # usage counters (`max_tokens`) are in many payloads and are harmless
+        or ("token" in lower and lower.count("token") > lower.count("tokens"))
+        or ("key" in lower and _KEY_HINT.search(lower) is not None)
+        or ("sk-" in lower and _KEY_LIKE_HINT.search(text) is not None)
+    )
+
+
+def is_betrayed(secret: str) -> bool:
+    """Whether `has_key_word` holds for every text with this secret in it."""
+    return _has_plain_word(secret.lower())
+
+
+def _has_plain_word(lower: str) -> bool:
+    return (
         "callbacks" in lower
         or "authorization" in lower
         or "secret" in lower
@@ -88,10 +103,6 @@ def has_key_word(text: str) -> bool:
         or "credential" in lower
         or "bearer" in lower
         or "whsec_" in lower
-        # usage counters (`max_tokens`) are in many payloads and are harmless
-        or ("token" in lower and lower.count("token") > lower.count("tokens"))
-        or ("key" in lower and _KEY_HINT.search(lower) is not None)
-        or ("sk-" in lower and _KEY_LIKE_HINT.search(text) is not None)
     )
 
 

@@ -99,8 +99,8 @@ class FastCallbacks:
         decoded = decode(body, callback.content_type)
         if decoded.fault is not None:
             return None
-        read = services.registry.provider_of(route).read_callback
-        reading, payload = services.payloads.read_small(body, lambda: read(route, decoded.value), lambda: decoded)
+        reading = services.registry.provider_of(route).read_callback(route, decoded.value)
+        reading, payload = services.payloads.of_small(body, reading, decoded)
         observation = Observation(
             owner.task_id, Source.CALLBACK, services.clock.now(), reading, payload, self._is_trusted
         )

@@ -325,7 +325,7 @@ class Poller:
             else:
                 body, read = reply.body, partial(provider.read_poll, route, reply)
                 if len(body) <= LARGE_BYTES:
-                    reading, payload = self._payloads.read_small(body, read, lambda: reply.decoded)
+                    reading, payload = self._payloads.of_small(body, read(), reply.decoded)
                 else:
                     reading, payload = await self._payloads.read(body, read, lambda: reply.decoded)
             self._blockers.record_attempted(task)

@@ -58,19 +58,16 @@ class Payloads:
         """
         return await self.run(len(body), partial(self._read, body, read, decoded))
 
-    def read_small(
-        self, body: bytes, read: Callable[[], Reading], decoded: Callable[[], Decoded]
-    ) -> tuple[Reading, Payload]:
-        """The same at once, for a body that is not large."""
+    def of_small(self, body: bytes, reading: Reading, decoded: Decoded) -> tuple[Reading, Payload]:
+        """The same for a body that is not large, and is decoded and read already."""
         assert len(body) <= LARGE_BYTES  # noqa: S101  a larger one would block the event loop
-        return self._read(body, read, decoded)
+        reading = _identified(reading)
+        return reading, partial(self.text, body, decoded, reading)
 
     def _read(
         self, body: bytes, read: Callable[[], Reading], decoded: Callable[[], Decoded]
     ) -> tuple[Reading, Payload]:
-        reading = read()
-        if any_inline_data(reading.outputs):
-            reading = replace(reading, outputs=identify_inline_data(reading.outputs))
+        reading = _identified(read())
         if len(body) > LARGE_BYTES:
             return reading, self._large_text(body, decoded(), reading)
         return reading, lambda: self.text(body, decoded(), reading)
@@ -105,3 +102,10 @@ class Payloads:
 
     def _head(self, body: bytes, length: int) -> str:
         return self._redactor.head(body[: 16 * length].decode("utf-8", "replace"), length)
+
+
+def _identified(reading: Reading) -> Reading:
+    """The reading with the identity of inline data, which is computed only once."""
+    if not any_inline_data(reading.outputs):
+        return reading
+    return replace(reading, outputs=identify_inline_data(reading.outputs))
