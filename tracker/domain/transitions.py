@@ -19,16 +19,7 @@ from tracker.domain.ids import shown_id
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
 from tracker.domain.outputs import described, disambiguate, merge_known, new_outputs
 from tracker.domain.table import TABLE, TaskPhase, TransitionKind, phase_of
-from tracker.domain.task import (
-    RETRYABLE_REASONS,
-    Reason,
-    Stage,
-    Status,
-    SubmitState,
-    Task,
-    UpstreamError,
-    stage_rank,
-)
+from tracker.domain.task import RETRYABLE_REASONS, Reason, Stage, Status, SubmitState, Task, UpstreamError, stage_rank
 
 if TYPE_CHECKING:
     from datetime import datetime
