@@ -72,19 +72,19 @@ def decide(task: Task, observation: Observation, now: datetime) -> Decision:
         The decision. Its task never goes back in status, stage or progress.
     """
     reading = observation.reading
-    if reading.submission is not None:
-        return _decide_submission(task, observation, now)
-    if reading.renews and task.status is Status.SUCCEEDED:
-        return _decide_renewal(task, reading)
     foreign = (
-        observation.source is _CALLBACK
-        and reading.external_id is not None
+        reading.external_id is not None
         and task.external_id is not None
         and reading.external_id != task.external_id
+        and (observation.source is _CALLBACK or observation.source is Source.OPERATOR)
     )
     if foreign:
         detail = f"is about another upstream task ({shown_id(reading.external_id)}); not applied"
         return Decision(Outcome.CONFLICT, task, detail, confirm=not task.status.is_terminal)
+    if reading.submission is not None:
+        return _decide_submission(task, observation, now)
+    if reading.renews and task.status is _SUCCEEDED:
+        return _decide_renewal(task, reading)
     accepted, announces = _record_acceptance(task, observation, now)
     return _decide_status(accepted, observation, now, announces)
 
@@ -123,9 +123,6 @@ def _decide_submission(task: Task, observation: Observation, now: datetime) -> D
 
 def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Decision:
     reading = observation.reading
-    if observation.source is Source.OPERATOR and task.external_id not in {None, reading.external_id}:
-        detail = f"an operator named {shown_id(reading.external_id)}; it has an upstream id already"
-        return Decision(Outcome.CONFLICT, task, detail)
     was_accepted = task.submit_state is SubmitState.ACCEPTED
     is_over = task.status.is_terminal
     accepted = replace(
