@@ -58,6 +58,24 @@ async def test_one_process_serves_many_events(runner: WorkerRunner, tmp_path: Pa
     assert await is_gone(int(pids[0]))
 
 
+async def test_events_that_come_together_are_one_write(
+    runner: WorkerRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker gets the events of one round of the event loop in one piece."""
+    spec = spec_of(write_python(tmp_path / "worker", COUNTING))
+    await ask(runner, spec, "dlv_0")
+    written: list[bytes] = []
+
+    def write(self: asyncio.StreamWriter, data: bytes) -> None:
+        written.append(data)
+        self.transport.write(data)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "write", write)
+    monkeypatch.setattr(asyncio.StreamWriter, "writelines", lambda self, data: write(self, b"".join(data)))
+    await asyncio.gather(*(ask(runner, spec, f"dlv_{n}") for n in range(1, 17)))
+    assert [data.count(b"\n") for data in written] == [16]
+
+
 async def test_answers_may_come_in_any_order(runner: WorkerRunner, tmp_path: Path) -> None:
     """An answer is matched by its delivery id."""
     spec = spec_of(

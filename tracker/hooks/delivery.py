@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tracker.config.hooks import HookSpec
     from tracker.store.protocol import Store
     from tracker.store.values import DeliveryJob
+    from tracker.upstream.deadlines import Deadlines
 
 log = get_logger(__name__)
 
@@ -53,6 +54,7 @@ class Delivery:
         store: records the result.
         draw: numbers from 0 to 1 for the jitter.
         redact: masks secrets in what the hook printed or answered.
+        deadlines: ends a run that its runner does not end.
 
     Attributes:
         was_delayed: the store was unavailable when the result was to be recorded.
@@ -67,6 +69,7 @@ class Delivery:
         store: Store,
         draw: Callable[[], float],
         redact: Callable[[str], str],
+        deadlines: Deadlines,
     ) -> None:
         self.was_delayed = False
         self._job = job
@@ -76,15 +79,18 @@ class Delivery:
         self._draw = draw
         self._redact = redact
         self._claimed_as = job.attempt
-        self._must_end = asyncio.Event()
-        self._is_overdue = False
+        self._deadlines = deadlines
+        self._must_end = False
         self._running_in: asyncio.Task[None] | None = None
 
     def cut_short(self) -> None:
         """End the run; its delivery becomes pending at once. Without effect on a run that has ended."""
-        self._must_end.set()
+        self._must_end = True
         if self._running_in is not None:
             self._running_in.cancel()
+
+    def _is_cut_short(self) -> bool:
+        return self._must_end  # a call, since it may change during an await
 
     def claimed_again(self, attempt: int) -> None:
         """Its lease expired during the run and it was claimed again: the result is recorded for that claim."""
@@ -92,33 +98,27 @@ class Delivery:
 
     async def run(self) -> RunResult | None:
         """Run the hook; None if it was cut short. An error of the runner is a failed attempt like any other."""
-        if self._must_end.is_set():
+        if self._is_cut_short():
             return None
         task = self._running_in = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
-        # a timer of its own: `asyncio.timeout` would cost 5 us more
-        limit = asyncio.get_running_loop().call_later(self._spec.timeout_s + RUN_MARGIN_S, self._end_overdue, task)
         try:
-            return await self._runner.run(self._job, encode_event(self._job), self._spec)
+            with self._deadlines.within(self._spec.timeout_s + RUN_MARGIN_S):
+                return await self._runner.run(self._job, encode_event(self._job), self._spec)
         except TimeoutError:
             return retry(f"timed out after {self._spec.timeout_s:g} s")
         except asyncio.CancelledError:
             if not task.cancelling():
                 return retry("the run was cancelled from within")
-            if not (self._must_end.is_set() or self._is_overdue):
+            if not self._is_cut_short():
                 raise
             task.uncancel()
-            return None if self._must_end.is_set() else retry(f"timed out after {self._spec.timeout_s:g} s")
+            return None
         except Exception as error:
             log.exception("hook.runner_failed", **self._names())
             return retry(f"the runner failed: {type(error).__name__}: {error}")
         finally:
-            limit.cancel()
             self._running_in = None
-
-    def _end_overdue(self, task: asyncio.Task[None]) -> None:
-        self._is_overdue = True
-        task.cancel()
 
     async def record(self, result: RunResult | None) -> None:
         """Record how the run ended, however long the store takes."""

@@ -115,10 +115,9 @@ class HealthBook:
     def admits(self, hook: str, busy: int) -> int | None:
         """How many more runs of a hook may begin now, beside its ``busy`` ones; None for any number."""
         known = self._hooks.get(hook)
-        state = CircuitState.CLOSED if known is None else known.circuit.state(self._clock.monotonic())
-        if state is CircuitState.CLOSED:
+        if known is None or known.circuit.open_until is None:
             return None
-        return 0 if busy or state is CircuitState.OPEN else 1
+        return 0 if busy or known.circuit.state(self._clock.monotonic()) is CircuitState.OPEN else 1
 
     def why_gone(self, hook: str) -> str | None:
         """Why a hook is disabled; None for any other."""

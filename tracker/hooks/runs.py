@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from tracker.hooks.delivery import Delivery, lease_s
 from tracker.hooks.runner import Runner, RunOutcome, RunResult
+from tracker.upstream.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from tracker.config.hooks import HookSpec
@@ -83,6 +84,7 @@ class Runs:
         self._to_hand_back: list[DeliveryJob] = []
         self._dirty_hooks: set[str] = set()
         self._is_stopping = False
+        self._deadlines = Deadlines()
 
     @property
     def ids(self) -> list[str]:
@@ -168,12 +170,12 @@ class Runs:
 
     def _wanted(self, spec: HookSpec) -> int:
         """How many jobs of a hook to claim now: for its free slots, and ahead if its runs are quick."""
-        ready = len(self._ready[spec.name])
-        free = self.free(spec) - ready
-        ahead = self._ahead.get(spec.name, 0)
-        if not ahead or self._health.admits(spec.name, 0) is not None:
-            return max(free, 0)
-        return max(free + ahead, 0) if ready * 2 <= ahead else 0
+        ready, ahead = len(self._ready[spec.name]), self._ahead.get(spec.name, 0)
+        if ahead and self._health.admits(spec.name, 0) is not None:
+            ahead = 0
+        if ahead and ready * 2 > ahead:
+            return 0
+        return max(self.free(spec) - ready + ahead, 0)
 
     # -- runs ----------------------------------------------------------------------------------------------
 
@@ -227,7 +229,8 @@ class Runs:
 
     def _begin_ready(self, first: str | None = None) -> None:
         """Begin claimed jobs as far as there are free slots: those of ``first``, then those of the other hooks."""
-        for name in filter(None, [first, *self._ready]):
+        names = [name for name, ready in self._ready.items() if ready and name != first]
+        for name in names if first is None else [first, *names]:
             ready, spec = self._ready.get(name), self._hooks.get(name)
             while ready and spec is not None and not self._is_stopping and self.free(spec) > 0:
                 self._begin(ready.pop(next(iter(ready))), spec)
@@ -236,7 +239,13 @@ class Runs:
         self._busy[spec.name] += 1
         self._running += 1
         delivery = Delivery(
-            job, spec, self._runners[spec.action.kind], store=self._store, draw=self._draw, redact=self._redact
+            job,
+            spec,
+            self._runners[spec.action.kind],
+            store=self._store,
+            draw=self._draw,
+            redact=self._redact,
+            deadlines=self._deadlines,
         )
         task = asyncio.create_task(self._deliver(delivery, job.id, spec), name=f"hook {job.hook} {job.id}")
         self._under_way[job.id] = delivery, task

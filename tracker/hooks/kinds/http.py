@@ -44,10 +44,11 @@ from tracker.domain.hook_events import FINAL_STATUSES
 from tracker.domain.retry import parse_retry_after
 from tracker.errors import ConfigError
 from tracker.hooks.runner import RunOutcome, RunResult, retry
-from tracker.hooks.running.tail import Tail
+from tracker.hooks.running.tail import Tail, tail_of
 from tracker.hooks.running.threads import in_thread
 from tracker.hooks.spec import HookKind
 from tracker.upstream.addresses import AddressForbidden, AddressInfo, PublicResolver, is_literal, is_public
+from tracker.upstream.deadlines import Deadlines
 from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
 from tracker.upstream.pooled import Exchange, RequestPool
 from tracker.upstream.salvage import read_head
@@ -141,6 +142,7 @@ class HttpRunner:
         self._read_max_bytes = read_max_bytes
         self._read_within_s = read_within_s
         self._endpoints: dict[str, _Endpoint] = {}
+        self._deadlines = Deadlines()
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
         """Send the event once; see `Runner.run`."""
@@ -148,7 +150,7 @@ class HttpRunner:
         if not isinstance(action, HttpAction):
             raise TypeError(f"hook {spec.name!r} is not an HTTP hook")
         try:
-            async with asyncio.timeout(spec.timeout_s):
+            with self._deadlines.within(spec.timeout_s):
                 return await self._send(action, payload, job, spec)
         except TimeoutError:
             return retry(f"no response within {spec.timeout_s:g} s", unreachable=True)
@@ -162,13 +164,19 @@ class HttpRunner:
     async def _send(self, action: HttpAction, payload: bytes, job: DeliveryJob, spec: HookSpec) -> RunResult:
         received = Received()
         try:
-            endpoint = await self._endpoint(spec.name, action)
+            endpoint = self._endpoints.get(spec.name)
+            if endpoint is None or endpoint.action is not action:
+                endpoint = await self._endpoint(spec.name, action)
             headers = sign(endpoint.signers, job.id, self._clock.now(), payload)
             if job.is_test:
                 headers["webhook-test"] = "true"
             own = tuple(headers.items())
             async with endpoint.pool.post(endpoint.url, HEADERS, own, payload, received) as response:
-                tail = await self._read_tail(response)
+                content = response.content
+                if content.is_eof() and content.exception() is None and content.total_bytes <= self._read_max_bytes:
+                    tail = tail_of(content.read_nowait())  # all of it came with the head: most bodies
+                else:
+                    tail = await self._read_tail(response)
                 return read_response(response.status, response.headers, tail, self._clock.now())
         except TimeoutError:
             raise
@@ -186,13 +194,9 @@ class HttpRunner:
     async def _read_tail(self, response: Exchange) -> str | None:
         """The last 8 KiB of a body, or of its first part if it is large, slow or truncated."""
         tail, left = Tail(), self._read_max_bytes
-        content = response.content
-        if content.is_eof() and content.exception() is None and content.total_bytes <= left:
-            tail.add(content.read_nowait())  # all of it came with the head: most bodies
-            return tail.text()
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(self._read_within_s):
-                async for piece in content.iter_any():
+                async for piece in response.content.iter_any():
                     tail.add(piece)
                     left -= len(piece)
                     if left <= 0:

@@ -32,6 +32,7 @@ from tracker.hooks.runner import RunResult, retry
 from tracker.hooks.running.environment import inherited_environment
 from tracker.hooks.running.worker_process import WorkerProcess
 from tracker.hooks.spec import HookKind
+from tracker.upstream.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from tracker.store.values import DeliveryJob
@@ -68,6 +69,7 @@ class WorkerRunner:
         self._environ = {**inherited_environment(environ), "TRACKER_WORKER": "1"}
         self._workers: dict[str, tuple[Sequence[str], WorkerProcess]] = {}
         self._starting: dict[str, asyncio.Lock] = {}
+        self._deadlines = Deadlines()
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
         """Send one event to the worker and wait for its reply; see `Runner.run`."""
@@ -75,12 +77,12 @@ class WorkerRunner:
             raise TypeError(f"hook {spec.name!r} is not a worker hook")
         argv = spec.action.argv
         try:
-            worker = await self._worker(spec.name, argv)
+            worker = self._running_worker(spec.name, argv) or await self._worker(spec.name, argv)
         except (OSError, ValueError) as error:
             short = isinstance(error, OSError) and error.errno in SHORTAGES
             return retry(f"cannot be started: {start_problem(argv[0], error)}", blameless=short, unreachable=not short)
         try:
-            async with asyncio.timeout(spec.timeout_s):
+            with self._deadlines.within(spec.timeout_s):
                 return await worker.ask(job.id, payload)
         except TimeoutError:
             self._forget(spec.name, worker)
@@ -99,11 +101,15 @@ class WorkerRunner:
         workers, self._workers = self._workers, {}
         await asyncio.gather(*(worker.end("the tracker stopped") for _, worker in workers.values()))
 
+    def _running_worker(self, hook: str, argv: Sequence[str]) -> WorkerProcess | None:
+        known = self._workers.get(hook)
+        return known[1] if known is not None and known[0] == argv and known[1].is_alive else None
+
     async def _worker(self, hook: str, argv: Sequence[str]) -> WorkerProcess:
         async with self._starting.setdefault(hook, asyncio.Lock()):
+            if (running := self._running_worker(hook, argv)) is not None:
+                return running
             known = self._workers.get(hook)
-            if known is not None and known[0] == argv and known[1].is_alive:
-                return known[1]
             if known is not None:
                 del self._workers[hook]
                 await known[1].end("the hook was changed")

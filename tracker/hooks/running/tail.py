@@ -30,6 +30,11 @@ class Tail:
 
 def tail_text(text: str) -> str | None:
     """The last 8 KiB of a text; None if it is empty."""
+    return tail_of(text.encode("utf-8", "replace"))
+
+
+def tail_of(data: bytes) -> str | None:
+    """The last 8 KiB of bytes that are complete; None if there are none."""
     tail = Tail()
-    tail.add(text.encode("utf-8", "replace"))
+    tail.add(data)
     return tail.text()

@@ -35,6 +35,8 @@ class WorkerProcess:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._waiting: dict[str, asyncio.Future[RunResult]] = {}
+        self._unsent: list[bytes] = []
+        """What is written in the next round of the event loop."""
         self._blamed: str | None = None
         self._why: str | None = None
         self._tail = Tail()
@@ -87,13 +89,22 @@ class WorkerProcess:
         reply: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
         self._waiting[delivery_id] = reply
         try:
-            stdin = self._process.stdin
-            assert stdin is not None  # noqa: S101 - it was started with a pipe
-            stdin.write(payload + b"\n")  # no more than the hook's concurrency, so it need not be drained
+            if not self._unsent:
+                asyncio.get_running_loop().call_soon(self._send)
+            self._unsent += (payload, b"\n")
             return await reply
         finally:
             self._waiting.pop(delivery_id, None)
             self._rest()
+
+    def _send(self) -> None:
+        """Write the events of one round of the event loop at once: each write costs more than the event.
+
+        They are no more than the hook's concurrency, so the pipe need not be drained.
+        """
+        if self._unsent and self._process.stdin is not None:
+            self._process.stdin.writelines(self._unsent)
+            self._unsent.clear()
 
     def drop(self, delivery_id: str) -> None:
         """Stop waiting for a reply."""
@@ -114,6 +125,7 @@ class WorkerProcess:
 
     async def _end(self, *, at_once: bool) -> None:
         if self._process.stdin is not None:
+            self._send()
             self._process.stdin.close()
         if at_once or not await self._ends_within(GRACE_S):
             self._signal(signal.SIGTERM)
