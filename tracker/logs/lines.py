@@ -9,10 +9,11 @@ import json as stdlib_json
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -106,9 +107,9 @@ def configure_logging(
 
 
 def _configure(number: int, redactor: Redactor, *, as_json: bool, sink: Sink | None) -> None:
-    time: list[Processor] = [_add_time] if sink is None else []
+    clock: list[Processor] = [_add_time] if sink is None else []
     structlog.configure(
-        processors=[_add_origin, *time, _add_traces, *_last_steps(redactor, as_json=as_json, sink=sink)],
+        processors=[_add_origin, *clock, _add_traces, *_last_steps(redactor, as_json=as_json, sink=sink)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=partial(_Target, sink or _write_line),
     )
@@ -157,9 +158,15 @@ def _add_origin(logger: _Target, method: str, event: MutableMapping[str, Any]) -
 
 
 def _add_time(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Like structlog's own, in a third of the time."""
-    event["at"] = datetime.now(UTC).isoformat().removesuffix("+00:00") + "Z"
+    """Like structlog's own, in a fifth of the time."""
+    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    event["at"] = f"{_second(second)}.{nanoseconds // 1000:06}Z"
     return event
+
+
+@lru_cache(maxsize=1)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 _add_stack = structlog.processors.StackInfoRenderer()
