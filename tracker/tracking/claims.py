@@ -28,13 +28,14 @@ log = get_logger(__name__)
 
 AHEAD_S = 0.5
 """Tasks are claimed for so many seconds of their account's rate. For longer, its creates would wait behind them."""
-BATCH = 32
+BATCH = 16
 """A refill waits for so many free slots, or half of all, unless it waits for `REFILL_S`: each claim is a commit."""
 CHUNK = 16
 """A refill claims so many tasks of a lane before it turns to the next one: each lane is a query."""
-MAX_BATCH = 64
+MAX_BATCH = 32
 """A sweep starts at most so many polls, or one of each lane. While the event loop is busy so many may be under way:
-more would not be faster, and callbacks that arrive wait for them."""
+more are not faster, and callbacks that arrive wait for them (measured on two cores, p99 of a callback: 21 ms beside 64
+polls, 12 ms beside 32, 7 ms beside 16, with 4,800, 4,800 and 4,000 polls a second)."""
 LATE_S = 0.005
 """When a timer is so late, the event loop is busy."""
 GROW_S = 0.1
