@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 # Python 3.11 takes 60 ns to look up a member of an enumeration, and each callback needs many
 _CALLBACK, _POLL, _CLOCK = Source.CALLBACK, Source.POLL, Source.CLOCK
-_QUEUED, _UNKNOWN_STATUS = SubmitState.QUEUED, Trouble.UNKNOWN_STATUS
+_QUEUED, _SUCCEEDED, _CONFLICT = SubmitState.QUEUED, Status.SUCCEEDED, Outcome.CONFLICT
+_UNKNOWN_STATUS = Trouble.UNKNOWN_STATUS
 _POLL_TROUBLES = frozenset(Trouble) - {Trouble.UNKNOWN_STATUS, Trouble.NOT_VISIBLE}
 
 
@@ -99,7 +100,7 @@ def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool]
     if repeated:
         dup_key = f"dup:{key}"
         return Step(observation, dup_key, after, decision.outcome, decision.detail, (), not seen(dup_key))
-    matters = not is_poll or moved or decision.outcome is Outcome.CONFLICT or _is_worth_an_event(observation.reading)
+    matters = not is_poll or moved or decision.outcome is _CONFLICT or _is_worth_an_event(observation.reading)
     if not matters:  # most polls: they need no key
         return Step(observation, "", after, decision.outcome, decision.detail, decision.announces, is_recorded=False)
     if not is_callback:
@@ -131,7 +132,7 @@ def _is_change(before: Task, after: Task) -> bool:
 
 def _is_worth_an_event(reading: Reading) -> bool:
     """Whether a poll that changed nothing is recorded, once: the first one in trouble, and one without a status."""
-    return reading.status is None or (reading.status is Status.SUCCEEDED and not reading.outputs)
+    return reading.status is None or (reading.status is _SUCCEEDED and not reading.outputs)
 
 
 def _counts(task: Task, observation: Observation) -> dict[str, Any]:
@@ -151,11 +152,11 @@ def _counts(task: Task, observation: Observation) -> dict[str, Any]:
     counted["poll_step"] = task.poll_step + 1
     counted["poll_trouble"] = _trouble_text(reading) if in_trouble else None
     counted["poll_trouble_since"] = (task.poll_trouble_since or now) if in_trouble else None
-    if reading.trouble is Trouble.NOT_FOUND:
-        counted["not_found_since"] = task.not_found_since or now
-    elif not in_trouble and reading.trouble is not Trouble.NOT_VISIBLE:
+    if reading.trouble is None or reading.trouble is _UNKNOWN_STATUS:
         counted["not_found_since"] = None
-    if reading.status in {Status.PENDING, Status.RUNNING}:
+    elif reading.trouble is Trouble.NOT_FOUND:
+        counted["not_found_since"] = task.not_found_since or now
+    if reading.status is not None and not reading.status.is_terminal:
         counted["missing_output_since"] = None
     return counted
 

@@ -24,6 +24,7 @@ TROUBLE_MAX_S = 300.0
 
 # Python 3.11 takes 60 ns to look up a member of an enumeration, and each callback needs many
 _POLL, _QUEUED, _AMBIGUOUS, _ACCEPTED = Source.POLL, SubmitState.QUEUED, SubmitState.AMBIGUOUS, Submission.ACCEPTED
+_NOT_FOUND, _UNAUTHORIZED = Trouble.NOT_FOUND, Trouble.UNAUTHORIZED
 _UNDECIDED = frozenset({SubmitState.QUEUED, SubmitState.SENDING, SubmitState.AMBIGUOUS})
 
 
@@ -115,7 +116,7 @@ def find_timeout(task: Task, last: Observation, policy: PollPolicy) -> Observati
         return None
     if last.source is not _POLL and task.external_id is not None:
         return None  # a poll is due anyway
-    not_found = last.reading.trouble is Trouble.NOT_FOUND
+    not_found = last.reading.trouble is _NOT_FOUND
     polls_failed = task.poll_trouble_since is not None and not _passed(
         task.poll_trouble_since, now, policy.not_found_grace_s
     )
@@ -200,7 +201,7 @@ def _due_after_poll(task: Task, reading: Reading, now: datetime, timing: PollTim
     wait_s = poll_interval_s(task.poll_step, timing)
     if reading.retry_after_s is not None:
         wait_s = max(reading.retry_after_s, wait_s)
-    if reading.trouble is Trouble.UNAUTHORIZED:
+    if reading.trouble is _UNAUTHORIZED:
         wait_s = max(wait_s, min(TROUBLE_MAX_S, timing.policy.max_interval_s * 10))
     due = now + timedelta(seconds=wait_s)
     ends = [deadline_of(task, timing.policy)]
