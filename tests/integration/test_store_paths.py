@@ -27,12 +27,22 @@ def replace(path: Path) -> None:
     copy.rename(path)
 
 
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory counts as unchanged for long."""
+    monkeypatch.setattr(files, "SETTLED_NS", 0)
+    monkeypatch.setattr(files, "FULL_CHECK_S", 3600.0)
+
+
+@pytest.mark.parametrize("is_settled", [False, True])
 @pytest.mark.parametrize("change", [remove, replace])
 @pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
 async def test_nothing_is_written_after_a_file_is_gone(
-    tmp_path: Path, ending: str, change: Callable[[Path], None]
+    tmp_path: Path, ending: str, change: Callable[[Path], None], is_settled: bool, request: pytest.FixtureRequest
 ) -> None:
     """Refused with the file's name, logged once as an error, and no new file is created."""
+    if is_settled:
+        request.getfixturevalue("settled")
     async with World(tmp_path / "t.db") as world:
         await world.submit(1)
         change(tmp_path / f"t.db{ending}")
@@ -47,8 +57,54 @@ async def test_nothing_is_written_after_a_file_is_gone(
         assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-async def test_a_directory_that_is_moved_away_and_back(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("settled")
+async def test_files_that_did_not_change_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look at the directory for a commit; a change of the directory has the files looked at again."""
+    looked_at: list[str] = []
+    stat_of = os.stat
+
+    def noting(path: str | Path, **options: bool) -> os.stat_result:
+        looked_at.append(os.fspath(path))
+        return stat_of(path, **options)
+
+    async with World(tmp_path / "t.db") as world:
+        await world.submit(1)
+        monkeypatch.setattr(os, "stat", noting)
+        await world.submit(2)
+        assert looked_at == [str(tmp_path)]
+        (tmp_path / "beside").touch()
+        await world.submit(3)
+        assert looked_at[2:] == [str(tmp_path / f"t.db{ending}") for ending in ("", "-wal", "-shm")]
+
+
+async def test_a_mount_over_a_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files are looked at again after a while although nothing in their directory changed."""
+    monkeypatch.setattr(files, "SETTLED_NS", 0)
+    monkeypatch.setattr(files, "FULL_CHECK_S", 0.0)
+    async with World(tmp_path / "t.db") as world:
+        await world.submit(1)
+        monkeypatch.setattr(os, "stat", mounting(tmp_path / "t.db"))
+        with pytest.raises(StoreUnavailable, match=r"t\.db: it was replaced"):
+            await world.submit(2)
+
+
+def mounting(over: Path) -> Callable[..., os.stat_result]:
+    """`os.stat` as if another file was mounted over one."""
+    stat_of = os.stat
+
+    def stat_over(path: str | Path, **options: bool) -> os.stat_result:
+        return stat_of(over.parent if os.fspath(path) == os.fspath(over) else path, **options)
+
+    return stat_over
+
+
+@pytest.mark.parametrize("is_settled", [False, True])
+async def test_a_directory_that_is_moved_away_and_back(
+    tmp_path: Path, is_settled: bool, request: pytest.FixtureRequest
+) -> None:
     """Refused until it is back, then accepted without a restart."""
+    if is_settled:
+        request.getfixturevalue("settled")
     home, away = tmp_path / "home", tmp_path / "away"
     async with World(home / "t.db") as world:
         home.rename(away)
@@ -63,6 +119,7 @@ async def test_a_directory_that_is_moved_away_and_back(tmp_path: Path) -> None:
         world.store.check_storage()
 
 
+@pytest.mark.usefixtures("settled")
 async def test_a_link_that_changes_its_target(tmp_path: Path) -> None:
     """The next start would open another file, so nothing more is written to this one."""
     link = tmp_path / "link.db"
