@@ -184,6 +184,19 @@ def test_a_planted_secret_never_survives(parts: list[str], spelling: str, depth:
         assert secret not in redactor.text(text)
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("/callbacks/", "Authorization", "client_secret", "passwd", "passphrase", "credentials", "Bearer", "whsec_"),
+        *("token", "api_key", "apikey", "Access-Key", "signing key", "sk-abcdefgh"),
+    ],
+)
+def test_each_key_word_makes_a_text_suspicious(word: str) -> None:
+    """Whatever is around it, and beside counters of tokens."""
+    for text in (word, f'{{"total_tokens":1,"create":"{word}"}}', f"skies, {word} and keys"):
+        assert Redactor().is_suspicious(text)
+
+
 @given(
     before=st.text(max_size=20),
     secret=st.sampled_from(
