@@ -48,10 +48,10 @@ STATE = "/v1/apps/a-b/jobs"
 REQUEST = {"prompt": "a sea", "region": "eu"}
 
 
-def install(directory: Path) -> None:
+def install(directory: Path, text: str = PELICAN) -> None:
     """Write the provider's file."""
     (directory / "providers.d").mkdir()
-    (directory / "providers.d" / "pelican.toml").write_text(PELICAN)
+    (directory / "providers.d" / "pelican.toml").write_text(text)
 
 
 async def submitted(api: ApiClient, upstream: RecordingUpstream, url: str = "https://api.example.com") -> Json:
@@ -128,6 +128,22 @@ async def test_a_challenge_is_returned_to_who_knows_the_token(tmp_path: Path) ->
             async with session.post(url[:-3] + "xxx", json={"challenge": "abc"}) as response:
                 assert response.status == 404
             assert (await api.get(f"/v1/tasks/{task['id']}"))["status"] == "PENDING"
+
+
+async def test_a_challenge_is_returned_where_callbacks_have_the_task(tmp_path: Path) -> None:
+    """A test of the address has no task, although the file says where callbacks have it."""
+    install(tmp_path, f'{PELICAN}task = "@"\n')
+    async with listening() as upstream:
+        setting = Setting(poll=NEVER_POLLS, tables=account("pelican", upstream.url))
+        async with running_daemon(tmp_path, setting) as api, aiohttp.ClientSession() as session:
+            await submitted(api, upstream)
+            url = upstream.bodies[0]["hook"]["url"]
+            for body, answer in (
+                ({"challenge": "abc-123"}, {"challenge": "abc-123"}),
+                ({"id": "F/1", "state": "lost", "challenge": "x"}, {"outcome": "applied"}),
+            ):
+                async with session.post(url, json=body) as response:
+                    assert (response.status, await response.json()) == (200, answer)
 
 
 async def test_another_key_header_opens_files_of_the_own_host_only(tmp_path: Path) -> None:

@@ -185,6 +185,8 @@ class _Reader:
             return Reading(external_id=self.callback_ids(body)[0], detail="a callback; a poll fetches the result")
         task = require_object(search(self._callback.task, callback, "callback.task"), self._callback.task)
         reading = self._read_task(task, self._callback_statuses)
+        if reading is None and self._callback.challenge in callback:
+            raise PayloadInvalid("no task in the callback")  # the address is tested: the caller answers the challenge
         return reading or Reading(trouble=Trouble.UNREADABLE, detail="no task in the callback")
 
     def callback_ids(self, body: Json) -> tuple[ExternalId, ...]:
