@@ -44,6 +44,7 @@ _EVENT_COLUMNS = (
     "seq, task_id, at, source, stage, outcome, from_status, to_status, detail, dedupe_key, reading, announces, "
     "snapshot, payload"
 )
+_OPERATOR = Source.OPERATOR
 _EVENT_WIDTH = _EVENT_COLUMNS.count(",") + 1
 
 
@@ -69,7 +70,7 @@ def apply_all(
         if task is None:
             answers.append(TaskNotFound(f"no task has the id {observation.task_id}"))
             continue
-        if observation.source is Source.OPERATOR:
+        if observation.source is _OPERATOR:
             other = _find_other(db, tasks, task, observation.reading.external_id)
             if other is not None:
                 answers.append(NotAdoptable(f"task {other} has that upstream id"))
