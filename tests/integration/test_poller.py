@@ -11,10 +11,20 @@ import pytest
 
 from tests.kits.clock import START, after
 from tests.kits.upstream import IN_MAINTENANCE, RATE_LIMITED, SUNO, UpstreamWorld, kling, suno
+from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.task import ExternalId, Status, TaskId
 from tracker.errors import NotAttempted
 from tracker.store.values import Lane
-from tracker.tracking.claims import BATCH, CHUNK, ENOUGH_PER_S, MAX_BATCH, TRICKLE, Claims
+from tracker.tracking.claims import (
+    BATCH,
+    CHUNK,
+    ENOUGH_PER_S,
+    MAX_BATCH,
+    SHARED_MAX_BATCH,
+    SHARED_S,
+    TRICKLE,
+    Claims,
+)
 from tracker.tracking.lane_limits import LaneSlots
 from tracker.tracking.poller import MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS, polls_within
 
@@ -279,6 +289,23 @@ async def test_a_busy_event_loop_gets_no_more_polls(tmp_path: Path) -> None:
         assert list(claims._plan(is_sweep=False)) == []
         claims._due_lanes.append(Lane("default", "suno"))
         assert list(claims._plan(is_sweep=True)) == [(Lane("default", "suno"), 1)]
+        go_on.set()
+
+
+async def test_callbacks_leave_fewer_polls_under_way(tmp_path: Path) -> None:
+    """Callbacks wait for the polls beside them; a while after the last one, as many polls as before are under way."""
+    async with UpstreamWorld(tmp_path) as world:
+        ids = [await world.register(external_id=f"up-{n}") for n in range(2 * MAX_BATCH)]
+        go_on = world.gateway.hold("GET kling")
+        called_back = Observation(ids.pop(), Source.CALLBACK, START, Reading(status=Status.RUNNING))
+        await world.reconciler.apply(called_back)
+        claims = world.poller._claims
+        claims._ended_since = math.inf  # it never grows
+        await world.tick()
+        assert len(world.poller._polls) == SHARED_MAX_BATCH
+        claims._shared_until -= SHARED_S
+        await world.tick()
+        assert len(world.poller._polls) == SHARED_MAX_BATCH + MAX_BATCH
         go_on.set()
 
 

@@ -126,7 +126,14 @@ class Poller:
         self._slots = slots
         slots.serve(self._start_send)
         self._blockers = Blockers(client, limits, breakers, clock, alarms)
-        self._claims = Claims(store, limits, self._polls, begin=self._begin, is_blocked=self._blockers.is_blocked)
+        self._claims = Claims(
+            store,
+            limits,
+            self._polls,
+            begin=self._begin,
+            is_blocked=self._blockers.is_blocked,
+            callbacks=lambda: reconciler.callbacks,
+        )
         self._last_housekeeping = float("-inf")
         self._halted = False
         self.last_tick = clock.monotonic()

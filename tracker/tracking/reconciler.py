@@ -112,6 +112,8 @@ class Reconciler:
         self._redactor = redactor
         self._health = CallbackHealth()
         self._judge = _Judge(cache(policy_of), interval_of, self._health.healthy, draw)
+        self.callbacks = 0
+        """How many observations of callbacks came since the start."""
         store.subscribe_commits(self._note_ends)
 
     def policy_of(self, provider: str) -> PollPolicy:
@@ -129,6 +131,8 @@ class Reconciler:
             TaskNotFound: no task has this id.
             StoreUnavailable: nothing was written; the sender should try again.
         """
+        if observation.source is Source.CALLBACK:
+            self.callbacks += 1
         for output in observation.reading.outputs:
             if output.text is not None and len(output.text) > LARGE_BYTES:
                 return self._apply_large(observation)
