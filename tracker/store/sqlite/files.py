@@ -161,7 +161,7 @@ class DatabaseFiles:
     def check(self) -> None:
         """Check that what is written now is found at the next start.
 
-        Before each commit: to look at a file that was just written costs six times as much as to look at the directory.
+        Before each commit: looking at all files costs three times as much as looking at the directory (44 us, 14 us).
 
         Raises:
             StoreUnavailable: a file was removed, moved or replaced while it is open.
