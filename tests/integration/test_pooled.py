@@ -15,7 +15,7 @@ from aiohttp.connector import Connection
 
 from tests.integration.test_upstream import ClientParts, client_for, raw_server, saying
 from tests.kits.certificates import make_certificate
-from tests.kits.waiting import until
+from tests.kits.waiting import WITHIN_S, until
 from tracker.domain.upstream_http import WireRequest
 from tracker.errors import NotSent, Unanswered
 from tracker.upstream.pooled import RequestPool
@@ -84,6 +84,7 @@ def on(loop: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
         (aiohttp.BaseConnector.connect, ["self", "req", "traces", "timeout"]),
         (aiohttp.ClientRequest.__init__, ["self", "method", "url", "session"]),
         (ResponseHandler.__init__, ["self", "loop"]),
+        (ResponseHandler.abort, ["self"]),
         (ResponseHandler.data_received, ["self", "data"]),
         (ResponseHandler.read, ["self"]),
         (
@@ -237,6 +238,45 @@ async def test_a_post_is_written_once() -> None:
         b"POST /hook?a=b%20c HTTP/1.1", b"Host: " + host, b"X-All: 1", b"X-Own: 2", b"Content-Length: 4"
     ]  # fmt: skip
     assert (body, len(requests)) == (b"body", 2)
+
+
+@pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{}", b""])
+async def test_a_server_that_does_not_read_holds_no_connection(answer: bytes) -> None:
+    """Whether it answers early or not: what is not sent yet is dropped, and the client does not wait for it."""
+    has_ended, has_read = asyncio.Event(), asyncio.Event()
+    received = 0
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await has_ended.wait()
+        try:
+            while piece := await reader.read(1 << 20):
+                received += len(piece)
+        except ConnectionError:
+            pass
+        finally:
+            writer.transport.abort()
+            has_read.set()
+
+    body = bytes(32 << 20)
+    server = await asyncio.start_server(peer, "127.0.0.1", 0)
+    async with server, make_session(aiohttp.TCPConnector()) as session:
+        target = exact_url(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        exchange = RequestPool(session).post(target, (("X-All", "1"),), (("X-Own", "2"),), body, Received())
+        sending = asyncio.create_task(exchange.__aenter__())
+        if answer:
+            await sending
+            exchange.close()
+        else:
+            await asyncio.wait({sending}, timeout=0.05)
+            sending.cancel()
+            await asyncio.wait({sending})
+        has_ended.set()
+        async with asyncio.timeout(WITHIN_S):
+            await has_read.wait()
+    assert received < len(body)
 
 
 async def test_a_canceled_poll_closes_its_connection() -> None:

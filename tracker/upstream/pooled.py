@@ -12,6 +12,7 @@ It uses these parts of aiohttp, which may change without notice. pyproject.toml 
 - ``BaseConnector.connect(request, traces, timeout)`` (``connector.py``): a pooled or new connection.
 - ``Connection.protocol`` (``connector.py``), its ``transport`` and ``should_close`` (``client_proto.py``).
 - ``ResponseHandler.set_response_params`` (``client_proto.py``): makes the parser of one answer.
+- ``ResponseHandler.abort`` (``client_proto.py``): closes without sending the rest.
 - ``ResponseHandler.read`` (``client_proto.py``, ``streams.py``): the head of the next answer, and its body.
 
 Source: these files, ``ClientSession._request`` in ``client.py`` and ``ClientResponse.start`` in ``client_reqrep.py`` of
@@ -189,6 +190,7 @@ class Exchange:
     def close(self) -> None:
         """Release the connection; the pool closes it unless the answer was read completely."""
         if self._connection is not None:
+            _abort_unsent(self._connection)
             self._connection.release()
             self._connection = None
 
@@ -221,7 +223,15 @@ class Exchange:
             while message.code in _INTERIM:
                 message, content = await protocol.read()
         except BaseException:
+            _abort_unsent(connection)
             connection.close()
             raise
         self._connection = connection
         self.status, self.headers, self.content = message.code, message.headers, content
+
+
+def _abort_unsent(connection: Connection) -> None:
+    """Abort a connection whose request was not sent completely: closing waits for a server that may never read it."""
+    protocol = connection.protocol
+    if protocol is not None and protocol.transport is not None and protocol.transport.get_write_buffer_size():
+        protocol.abort()
