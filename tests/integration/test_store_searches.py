@@ -1,4 +1,4 @@
-"""Searches on connections of their own: bounded in number and time, and in nobody's way."""
+"""Searches on connections of their own: bounded in number and time, so that look-ups never wait for them."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A request field that no document names: told before it is paid for, on the command line and over HTTP."""
+"""A request field that no document names: reported before it is paid for, on the command line and over HTTP."""
 
 from __future__ import annotations
 

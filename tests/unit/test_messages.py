@@ -52,7 +52,7 @@ def test_every_other_status_has_a_plain_sentence(status: Status) -> None:
 
 
 def test_a_create_without_an_answer_is_being_checked() -> None:
-    """The reader learns neither of charges nor of a wait that nobody can promise."""
+    """The reader learns neither of charges nor of a wait without an end."""
     message = user_message(make_task(submit_state=SubmitState.AMBIGUOUS))
     assert message == "We are checking whether your song was accepted."
     unknown = user_message(make_task(status=Status.FAILED, reason=Reason.SUBMIT_UNKNOWN))

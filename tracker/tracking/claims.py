@@ -85,7 +85,7 @@ class Claims:
         self._callbacks = callbacks
         self._known_callbacks = 0
         self._shared_until = float("-inf")
-        """Until when polls leave room for callbacks, on the event loop's clock."""
+        """Until when polls leave slots of the loop to callbacks, on the event loop's clock."""
         self._batch, self._max_batch = BATCH, MAX_BATCH
         self._due_lanes: list[Lane] = []
         """Lanes that had more due tasks at the last claim, the one that waits longest first."""

@@ -8,7 +8,7 @@ gathers. A function that fails does not affect the others, and an error of COMMI
 The event loop and the writer's thread share one interpreter lock. While both want it they pass it to and fro at every
 statement, which costs more than the statements (measured: 156 us of CPU per callback against 136 us). So a batch is
 passed on when the loop adds nothing more to it, and one at a time. After a batch of a single change the loop gets one
-round to add more, later four: a lone sender waits for nobody.
+round to add more, later four: a lone sender does not wait for others.
 
 A function must be repeatable: it may change only the database. A caller that is canceled does not cancel its function.
 """

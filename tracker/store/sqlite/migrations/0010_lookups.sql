@@ -13,7 +13,7 @@ CREATE INDEX tasks_failed ON tasks (status, id, reason, provider, account, route
 CREATE INDEX deliveries_hook ON deliveries (hook);
 CREATE INDEX deliveries_failed ON deliveries (status, hook) WHERE status IN ('failed', 'dead');
 
--- Counts, kept by triggers: in the transaction of each change, whoever makes it.
+-- Counts, kept by triggers: in the transaction of each change, also of one made by hand.
 
 CREATE TABLE task_counts (
     provider  TEXT    NOT NULL,
