@@ -131,7 +131,7 @@ class OddClient(UpstreamClient):
         self.asked: list[str] = []
 
     async def fetch(
-        self, account_name: str, request: WireRequest, *, provider: str = "", paid: bool = False
+        self, account_name: str, request: WireRequest, *, provider: str = "", paid: bool = False, has_slot: bool = False
     ) -> WireReply:
         """See the client."""
         self.asked.append(account_name)

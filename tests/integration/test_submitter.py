@@ -87,6 +87,23 @@ async def test_a_client_does_not_wait_for_a_store_that_refuses_the_outcome(tmp_p
         assert (await world.get(submitted.record.task.id)).task.external_id == "up-1"
 
 
+async def test_a_create_that_waits_for_the_rate_is_not_marked_as_sent(tmp_path: Path) -> None:
+    """A process that dies then has certainly not sent it: it is sent after the restart, not given up as unknown."""
+    async with UpstreamWorld(tmp_path, rate=1.0) as world:
+        first = await world.submitter.submit(KLING)
+        second = await world.submitter.submit(replace(KLING, respond_async=True))
+        await asyncio.sleep(0)
+        assert first.record.task.external_id == "up-1"
+        assert world.submitter.is_sending(second.record.task.id)
+        waiting = (await world.get(second.record.task.id)).task
+        assert (waiting.submit_state, waiting.submit_attempts) == (SubmitState.QUEUED, 0)
+        assert world.gateway.asked.count("POST kling") == 1
+        world.limits.pause("default", world.clock.monotonic() + 60.0)  # ends the wait for a slot
+        await world.submitter.drain(600.0)
+        waiting = (await world.get(second.record.task.id)).task
+        assert (waiting.submit_state, world.gateway.asked.count("POST kling")) == (SubmitState.QUEUED, 1)
+
+
 async def test_a_send_of_a_dead_process_is_ambiguous(tmp_path: Path) -> None:
     """No process holds it: after its lease it is ambiguous, and never sent again."""
     async with UpstreamWorld(tmp_path, submit_retry_s=7200.0) as world:

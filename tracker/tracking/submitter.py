@@ -231,6 +231,8 @@ class Submitter:
             if not self._alarms.admit(record.task):
                 return await self._record(record.task, self._alarms.hold(record.task), None)
             limit = self._slots.limit_of(record.task.account)
+            # a create that waits for the rate is certainly not sent; where tasks in flight are limited, few wait so
+            has_slot = limit is None and await self._client.take_slot(record.task.account, route.provider)
             task = await self._store.mark_sending(task_id, request.answer_within_s + SEND_MARGIN_S, limit)
         except StoreUnavailable as error:
             # the task is recorded and certainly not sent: the sweep sends it, so the client must not repeat the submit
@@ -243,7 +245,7 @@ class Submitter:
             return task
         self._unanswered.add(task_id)
         try:
-            reply, unread = await self._exchange(task, route, request)
+            reply, unread = await self._exchange(task, route, request, has_slot=has_slot)
         finally:
             self._unanswered.discard(task_id)
         reading, payload = await self._read(route, provider, reply, unread)
@@ -313,11 +315,12 @@ class Submitter:
         )
 
     async def _exchange(
-        self, task: Task, route: Route, request: WireRequest
+        self, task: Task, route: Route, request: WireRequest, *, has_slot: bool
     ) -> tuple[WireReply | None, Reading | None]:
         """Send a create: the answer, or the part that arrived with the reading that its incompleteness means."""
         try:
-            return await self._client.fetch(task.account, request, provider=route.provider, paid=True), None
+            sending = self._client.fetch(task.account, request, provider=route.provider, paid=True, has_slot=has_slot)
+            return await sending, None
         except NotSent as error:
             return None, Reading(
                 submission=Submission.DEFERRED,

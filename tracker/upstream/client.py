@@ -99,8 +99,25 @@ class UpstreamClient:
         self._deadlines = Deadlines()
         self._closed = False
 
+    async def take_slot(self, account_name: str, provider: str) -> bool:
+        """Wait for a slot of an account's rate before something is recorded about a create; False without one.
+
+        Pass the result to `fetch`: without a slot, that finds out why.
+        """
+        account = self._accounts.get(account_name)
+        if self._closed or account is None or self._breakers.is_open(self.host_of(account_name), provider, paid=True):
+            return False
+        limits = self._limits
+        return limits.acquire_now(account_name) or await limits.acquire(account_name, SLOT_WITHIN_S)
+
     async def fetch(
-        self, account_name: str, request: WireRequest, *, provider: str = "", paid: bool = False
+        self,
+        account_name: str,
+        request: WireRequest,
+        *,
+        provider: str = "",
+        paid: bool = False,
+        has_slot: bool = False,
     ) -> WireReply:
         """Send a request once and return the complete answer with any status.
 
@@ -110,6 +127,7 @@ class UpstreamClient:
             provider: its name; each provider behind a host has a circuit.
             paid: it may cost money, so it gets a new connection: a reused one may break during the send, and then it
                 would be unknown whether the request arrived.
+            has_slot: its slot is taken already, see `take_slot`.
 
         Raises:
             NotAttempted: the tracker did not send it.
@@ -129,7 +147,7 @@ class UpstreamClient:
         if self._breakers.is_open(host, provider, paid=paid):
             raise self._circuit_open(host, provider)  # before waiting for a slot
         limits = self._limits
-        if not (limits.acquire_now(account_name) or await limits.acquire(account_name, SLOT_WITHIN_S)):
+        if not (has_slot or limits.acquire_now(account_name) or await limits.acquire(account_name, SLOT_WITHIN_S)):
             raise self._no_slot(account_name)
         admission = self._breakers.admit(host, provider, paid=paid)
         if admission is None:
