@@ -352,7 +352,7 @@ async def test_an_open_circuit_causes_no_claims_between_sweeps(tmp_path: Path) -
     """Only sweeps claim, a few tasks each."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = IN_MAINTENANCE
-        for n in range(100):
+        for n in range(300):  # more than are claimed before the circuit opens
             await world.register(external_id=f"up-{n}")
         await world.sweep()
         claims, calls = world.poller._claims, world.store.calls
