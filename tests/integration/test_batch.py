@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -222,5 +223,5 @@ async def test_failures_count_in_the_end(tmp_path: Path) -> None:
         file = write(tmp_path, held)
         ran = await batch(tmp_path, api, "--batch", file, "--wait", "--timeout", "0")
         assert ran.code == 124
-        again = f"tracker submit --batch {file} --wait --timeout 0.0"
+        again = f"tracker submit --batch {shlex.quote(str(file))} --wait --timeout 0.0"
         assert ran.err.endswith(f"1 task: 1 not finished\nthe tasks continue; to wait again: {again}\n")
