@@ -137,7 +137,7 @@ async def test_what_waited_before_the_start_is_delivered(world: World, run: Make
     assert (await world.attempts(1))[0].status is DeliveryStatus.SUCCEEDED
 
 
-async def test_commits_between_two_batches_wake_nobody(world: World, run: MakeDispatcher) -> None:
+async def test_commits_between_two_batches_wake_once(world: World, run: MakeDispatcher) -> None:
     """The loop makes a round for each batch of events, not for each commit, and fans out all of them."""
     run(make_spec("/bin/true", on=("task.failed",)))
     for n in range(40):

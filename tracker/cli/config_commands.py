@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, WARNING, Failure, report_errors, severity_mark
+from tracker.cli.files import write_new
 from tracker.cli.render import echo_json
 from tracker.cli.session import account_rules, config_option, json_option, read_config
 from tracker.cli.store_identity import find_lock_holder
@@ -87,13 +88,7 @@ def init(path: Path, *, force: bool) -> None:
     if str(path) == "-":
         click.echo(text, nl=False)
         return
-    try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise Failure([f"{path}: exists; choose another path, or overwrite it with --force"], FAILED) from error
-    except OSError as error:
-        raise Failure([f"{path}: cannot be written ({error.strerror}); choose another path"], FAILED) from error
+    write_new(path, text, force=force)
     click.echo(f"{path}: written; check it with: tracker config check --config {path}", err=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import click
 
 from tracker.cli.client import Json
 from tracker.cli.exits import BAD_CONFIG, FAILED, Failure
+from tracker.cli.files import write_new
 from tracker.cli.render import clean, echo_result, echo_table
 from tracker.cli.session import json_option
 
@@ -76,15 +78,10 @@ def init(name: str, path: Path | None, *, force: bool) -> None:
     if str(target) == "-":
         click.echo(text, nl=False)
         return
-    try:
-        if path is None:
+    if path is None:
+        with suppress(OSError):  # reported for the file
             target.parent.mkdir(exist_ok=True)
-        with target.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise Failure([f"{target}: exists; choose another path, or overwrite it with --force"], FAILED) from error
-    except OSError as error:
-        raise Failure([f"{target}: cannot be written ({error.strerror}); choose another path"], FAILED) from error
+    write_new(target, text, force=force)
     click.echo(f"{target}: written; add the account that its first lines show, then: tracker config check", err=True)
 
 
