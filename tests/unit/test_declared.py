@@ -237,7 +237,7 @@ def test_callbacks() -> None:
         (
             'auth = "x-api-key"',
             'auth = "basic"',
-            'acme.toml:4: auth: this is not a way to send a key; write "bearer", "x-api',
+            'acme.toml:4: auth: is not a known form of authentication; write "bearer", "x-api',
         ),
         ("[routes.video]", "[routes.Video]", "acme.toml:6: routes.Video: a name is lower-case"),
         ("POST /v1/{model}", "GET /v1/{model}", "acme.toml:7: routes.video.create: a create is a method and a path; w"),

@@ -69,7 +69,7 @@ class HookSpec(Section):
     @property
     def action(self) -> Action:
         """What it does; set by `with_action`."""
-        values = self.__pydantic_private__  # pydantic's own look-up takes 3 us, several times in each run
+        values = self.__pydantic_private__  # pydantic's own look-up is slow, and each run makes several
         assert values is not None  # noqa: S101 - every model with private attributes has them
         return cast("Action", values["_action"])
 

@@ -62,7 +62,7 @@ def _check_auth(text: str) -> str:
     styles = f'"bearer", "x-api-key", or a header with {KEY} in it, as in "Authorization: Key {KEY}"'
     found = _AUTH.fullmatch(text)
     if found is None or not text.isascii() or not text.isprintable():
-        raise ValueError(f"this is not a way to send a key; write {styles}")
+        raise ValueError(f"is not a known form of authentication; write {styles}")
     if found[1].lower() in _FRAMING | {"content-type"}:
         raise ValueError(f"{found[1]} cannot hold a key; write another header")
     if found[2].count(KEY) != 1 or any(brace in found[2].replace(KEY, "") for brace in "{}"):
