@@ -12,6 +12,7 @@ from tests.kits.clock import RECORDED_AT
 from tests.kits.payloads import DECLARED, PAYLOADS, STAND_INS, Payload, list_payloads, make_task, routes_of
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source
+from tracker.domain.records import iso
 from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import Status
 from tracker.errors import PayloadInvalid, SignatureInvalid
@@ -70,6 +71,7 @@ def check(payload: Payload, route: Route) -> None:
         assert [(output.url, output.authenticated) for output in reading.outputs] == [
             (expect["derived_output_path"], True)
         ]
+    assert iso(reading.finished_at) == expect.get("finished_at")
     error = reading.error
     assert payload.allows("error_code", error.code if error else None)
     assert payload.allows("error_message", error.message if error else None)

@@ -20,6 +20,7 @@ from tests.kits.payloads import DECLARED, make_task
 from tracker.daemon.provider_files import list_shipped
 from tracker.domain.judge import judge
 from tracker.domain.observation import Observation, Reading, Source, Submission
+from tracker.domain.records import iso
 from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import ExternalId, Output
 from tracker.domain.upstream_http import WireReply
@@ -95,6 +96,7 @@ def test_payload_of_a_shipped_provider_is_read_as_expected(file: Path) -> None:
     assert reading.external_id == expect["task_id"]
     assert [output.url for output in reading.outputs] == expect["output_urls"]
     assert (step.task.reason or reading.reason) == expect["reason"]
+    assert iso(reading.finished_at) == expect.get("finished_at")
     error = reading.error
     assert (error.code if error else None) == expect["error_code"]
     assert (error.message if error else None) == expect["error_message"]

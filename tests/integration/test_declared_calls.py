@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +14,8 @@ from tests.kits.daemon import NEVER_POLLS, ApiClient, Json, Setting, account, ru
 from tests.kits.factories import make_output
 from tests.kits.waiting import WITHIN_S
 from tracker.domain.archives import ArchiveState
+from tracker.domain.records import iso
+from tracker.providers.reading.figures import CHINA
 from tracker.sandbox import DEFAULT_KEY
 
 PELICAN = """
@@ -30,6 +33,7 @@ query = "GET /files/{answer.file}"
 [task]
 id = "id"
 status = "state"
+finished_at = "join('', [ended, '+08:00'])"
 cost = "price"
 [statuses]
 done = "SUCCEEDED"
@@ -74,11 +78,14 @@ async def test_fields_of_request_and_reply_lead_to_the_result(tmp_path: Path) ->
         async with running_daemon(tmp_path, setting) as api:
             task = await submitted(api, upstream)
             assert (task["status"], task["external_id"]) == ("PENDING", "F/1")
-            upstream.answers[STATE] = (200, {"id": "F/1", "state": "done", "file": "7", "price": 0.5})
+            upstream.answers[STATE] = (200, {"id": "F/1", "state": "done", "file": "7", "price": 0.5, "ended": 0})
             waiting = await polled(api, task)
             assert waiting["status"] == "PENDING", "the second call was answered 502: nothing has changed"
             upstream.answers["/files/7"] = (200, {"url": "https://cdn.example.com/1.mp4"})
+            ended = datetime.now(CHINA).replace(microsecond=0)
+            upstream.answers[STATE][1]["ended"] = ended.isoformat(" ").removesuffix("+08:00")
             done = await polled(api, task)
+            assert done["upstream_finished_at"] == iso(ended)
             assert (done["status"], [one["kind"] for one in done["outputs"]]) == ("SUCCEEDED", ["video"])
             assert done["outputs"][0]["url"] is None, "it needs the key"
             assert "the upstream states a cost of 0.5 USD" in str(await api.events(task))

@@ -291,10 +291,15 @@ async def test_the_views_read_like_the_json(tmp_path: Path) -> None:
         await world.apply(make_answer(Submission.ACCEPTED, task_id=make_task_name(1), at=0.123))
         await world.call(1, Status.RUNNING, stage=Stage.FIRST, at=1.999)
         await world.call(
-            1, Status.SUCCEEDED, outputs=(make_output(title="R"), make_output(1)), payload='{"a":1}', at=9.001
+            1,
+            Status.SUCCEEDED,
+            outputs=(make_output(title="R"), make_output(1)),
+            payload='{"a":1}',
+            at=9.001,
+            finished_at=after(7),
         )
         await world.follow(2)
-        await world.poll(2, Status.FAILED, error=UpstreamError("430", "no", 200), at=9.5)
+        await world.poll(2, Status.FAILED, error=UpstreamError("430", "no", 200), at=9.5, finished_at=after(10))
         for n in (1, 2):
             shown = task_json(await world.get(n))
             connection = sqlite3.connect(world.path)
@@ -303,10 +308,10 @@ async def test_the_views_read_like_the_json(tmp_path: Path) -> None:
                 row = dict(connection.execute("SELECT * FROM v_tasks WHERE id = ?", (shown["id"],)).fetchone())
             finally:
                 connection.close()
-            assert set(row) == {*shown, "duration_s", "queue_s"}
+            assert set(row) == {*shown, "duration_s", "queue_s", "noticed_after_s"}
             assert list(row)[-4:] == ["labels", "outputs", "request", "result"], "the long ones come last"
-            took_s = (row.pop("duration_s"), row.pop("queue_s"))
-            assert took_s == ((9.001, 1.999) if n == 1 else (9.5, None))
+            took_s = (row.pop("duration_s"), row.pop("queue_s"), row.pop("noticed_after_s"))
+            assert took_s == ((9.001, 1.999, 2.001) if n == 1 else (9.5, None, 0.0)), "an upstream's clock may be ahead"
             for name in ("error", "request", "result", "labels"):
                 assert (row.pop(name) or "null") == json.dumps(shown[name], separators=(",", ":"))
                 del shown[name]

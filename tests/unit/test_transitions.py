@@ -542,3 +542,34 @@ def test_an_unknown_status_in_an_early_callback_still_sets_the_id() -> None:
 def test_decisions_name_their_task() -> None:
     """A decision always has the id of the given task."""
     assert all(apply(task, make_observation(Status.RUNNING)).task.id == TASK_ID for task in TASKS.values())
+
+
+@pytest.mark.parametrize(
+    ("said", "submitted", "stored"),
+    [(60, 0, 60), (-200, 0, -200), (-301, 0, None), (-301, None, -301), (399, 0, 399), (401, 0, None)],
+)
+@pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED])
+def test_the_upstream_s_own_time_of_the_end(
+    status: Status, said: float, submitted: float | None, stored: float | None
+) -> None:
+    """It is stored unless it is before the submit, or in the future, by more than clocks differ."""
+    task = make_task(status=Status.RUNNING, submitted_at=None if submitted is None else after(submitted))
+    ended = decide(task, make_observation(status, finished_at=after(said)), after(100)).task
+    assert ended.status is status
+    assert ended.upstream_finished_at == (None if stored is None else after(stored))
+
+
+def test_the_time_of_a_stage() -> None:
+    """It moves with the stage, not with the progress within it, and the end of a song is a stage too."""
+    task, times = make_task(), []
+    reports: tuple[dict[str, Any], ...] = (
+        {"stage": Stage.TEXT},
+        {"stage": Stage.TEXT, "progress": 9},
+        {"stage": Stage.FIRST},
+    )
+    for at, fields in enumerate(reports):
+        task = decide(task, make_observation(Status.RUNNING, **fields), after(at)).task
+        times.append(task.stage_at)
+    ended = decide(task, make_observation(Status.SUCCEEDED, stage=Stage.COMPLETE), after(9)).task
+    assert [*times, ended.stage_at] == [after(0), after(0), after(2), after(9)]
+    assert decide(make_task(), make_observation(Status.SUCCEEDED), after(9)).task.stage_at is None

@@ -7,6 +7,7 @@ Everything after that is the same for all sources.
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,6 @@ from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, TaskI
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     Payload = str | Callable[[], str | None] | None
 
@@ -89,6 +89,7 @@ class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
         submission: the result of a create.
         next_model: of a deferred create: the model to send it for instead, see `tracker.domain.ai_models`.
         held: of a deferred create: it waits until its account's key is accepted.
+        finished_at: when the job ended by the upstream's own words.
         cost: what the upstream says the job cost; only ``detail`` puts it into the history.
         detail: a short addition for the history, without secrets.
         renews: the poll came after the end of the task, only to renew the URLs of outputs.
@@ -109,6 +110,7 @@ class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
     submission: Submission | None = None
     next_model: str | None = None
     held: bool = False
+    finished_at: datetime | None = None
     cost: Cost | None = None
     detail: str | None = None
     renews: bool = False

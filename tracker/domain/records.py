@@ -145,6 +145,10 @@ class TaskView(Struct, frozen=True):
     version: int
     origin: Origin
     ended_by: Annotated[Source | None, Meta(description="What brought its end; null before it.")]
+    stage_at: Annotated[datetime | None, Meta(description="When stage last changed.")]
+    upstream_finished_at: Annotated[
+        datetime | None, Meta(description="When the job ended by the upstream's own words; null where it says nothing.")
+    ]
     retry_of: Annotated[TaskId | None, Meta(description="The task whose request it sends again.")]
 
 

@@ -128,6 +128,8 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
         due_at: when the tracker acts on it next (sends, polls or decides); None: never, or, while it is queued, when a
             slot of its account is free.
         progress: percent, 0 to 100; None while not reported.
+        stage_at: when the stage last changed.
+        upstream_finished_at: when the job ended by the upstream's own words, as far as they are plausible.
         progress_at: when the task last made progress, or got a slot of its account; deadlines count from here.
         expects_callback: a callback URL of this tracker was sent with the create.
         polls, callbacks: how many polls were answered, and how many callbacks came.
@@ -176,6 +178,8 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
     unknown_statuses: int = 0
     ended_by: Source | None = None
     result_seq: int | None = None
+    stage_at: datetime | None = None
+    upstream_finished_at: datetime | None = None
     version: int = 1
 
     @property

@@ -14,12 +14,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tracker.domain.archives import renew_urls
+from tracker.domain.event_text import count_outputs, describe_advance, error_text, final_text
+from tracker.domain.figures import plausible_end
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.ids import shown_id
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
 from tracker.domain.outputs import described, disambiguate, merge_known, new_outputs
 from tracker.domain.table import TABLE, TaskPhase, TransitionKind, phase_of
-from tracker.domain.task import RETRYABLE_REASONS, Reason, Stage, Status, SubmitState, Task, UpstreamError, stage_rank
+from tracker.domain.task import RETRYABLE_REASONS, Reason, Stage, Status, SubmitState, Task, stage_rank
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -58,6 +60,7 @@ _OWN_SOURCES = frozenset({Source.CLOCK, Source.OPERATOR})
 # Python 3.11 takes 60 ns to look up a member of an enumeration, and each callback needs many
 _PENDING, _RUNNING, _SUCCEEDED = Status.PENDING, Status.RUNNING, Status.SUCCEEDED
 _CALLBACK, _ACCEPTED, _APPLIED = Source.CALLBACK, SubmitState.ACCEPTED, Outcome.APPLIED
+_COMPLETE = Stage.COMPLETE
 
 
 def decide(task: Task, observation: Observation, now: datetime) -> Decision:
@@ -148,7 +151,7 @@ def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Dec
 def _decide_refused(task: Task, observation: Observation, now: datetime) -> Decision:
     reading = observation.reading
     if task.submit_state is SubmitState.ACCEPTED:
-        detail = f"refused ({_error_text(reading.error)}), although a callback shows that it was accepted"
+        detail = f"refused ({error_text(reading.error)}), although a callback shows that it was accepted"
         return Decision(Outcome.CONFLICT, task, detail, confirm=True)
     if task.status.is_terminal:
         return Decision(Outcome.STALE, task, "refused, after the task had ended")
@@ -162,7 +165,7 @@ def _decide_deferred(task: Task, reading: Reading) -> Decision:
     queued = replace(task, submit_state=SubmitState.QUEUED, model=reading.next_model or task.model)
     if reading.held:
         return Decision(Outcome.APPLIED, queued, f"{HELD}{reading.detail}")
-    why = reading.detail or _error_text(reading.error)
+    why = reading.detail or error_text(reading.error)
     if reading.next_model is not None:
         return Decision(Outcome.APPLIED, queued, f"not accepted ({why}); it is sent again")
     wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
@@ -219,8 +222,8 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
         case TransitionKind.SAME:
             return _decide_same(task, observation, announces)
         case TransitionKind.CONFLICT:
-            error = f": {_error_text(reading.error)}" if reading.error else ""
-            detail = f"says {status}{error}, but the task is {_final_text(task)}"
+            error = f": {error_text(reading.error)}" if reading.error else ""
+            detail = f"says {status}{error}, but the task is {final_text(task)}"
             return Decision(Outcome.CONFLICT, task, detail, announces)
 
 
@@ -233,7 +236,7 @@ def _decide_same(task: Task, observation: Observation, announces: tuple[HookEven
         outputs = described(task.outputs, latest, task.outputs) + new
         updated = replace(task, outputs=outputs)
         if new:
-            detail = f"brought {_count_outputs(len(new))} more after the success, {_count_outputs(len(outputs))} now"
+            detail = f"brought {count_outputs(len(new))} more after the success, {count_outputs(len(outputs))} now"
             return Decision(Outcome.APPLIED, updated, detail, (*announces, HookEvent.PROGRESS))
         if outputs != task.outputs:
             return Decision(Outcome.APPLIED, updated, "says SUCCEEDED, as known, and describes the outputs", announces)
@@ -250,14 +253,14 @@ def _decide_no_status(task: Task, reading: Reading, announces: tuple[HookEvent, 
         case None:
             detail = reading.detail or "says nothing about the state"
         case trouble:
-            detail = f"{trouble.replace('_', ' ')}: {reading.detail or _error_text(reading.error)}"
+            detail = f"{trouble.replace('_', ' ')}: {reading.detail or error_text(reading.error)}"
     return Decision(_outcome_without_change(announces), task, detail, announces, confirm=not task.status.is_terminal)
 
 
 def _decide_renewal(task: Task, reading: Reading) -> Decision:
     """A poll after the success, only to renew URLs: it changes nothing else."""
     if reading.status is not Status.SUCCEEDED or not reading.outputs:
-        why = reading.trouble or reading.detail or _error_text(reading.error)
+        why = reading.trouble or reading.detail or error_text(reading.error)
         return Decision(Outcome.IGNORED, task, f"asked for fresh URLs, gave none: {why}")
     outputs = renew_urls(task.outputs, reading.outputs)
     if outputs == task.outputs:
@@ -277,7 +280,7 @@ def _decide_missing_output(
             return Decision(Outcome.IGNORED, task, detail, announces, confirm)
         if phase is TaskPhase.SUCCEEDED:
             return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
-        return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {_final_text(task)}", announces)
+        return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {final_text(task)}", announces)
     if not observation.is_trusted:
         detail = "says SUCCEEDED without an output; a poll must confirm it"
         return Decision(_outcome_without_change(announces), task, detail, announces, confirm=True)
@@ -314,21 +317,24 @@ def _advance(task: Task, reading: Reading, now: datetime, announces: tuple[HookE
         progress=progress,
         outputs=outputs,
         started_at=now if began else task.started_at,
+        stage_at=task.stage_at if stage is task.stage else now,
         progress_at=now,
     )
     event = HookEvent.RUNNING if began else HookEvent.PROGRESS
-    return Decision(_APPLIED, advanced, _advance_text(task, advanced), (*announces, event))
+    return Decision(_APPLIED, advanced, describe_advance(task, advanced), (*announces, event))
 
 
 def _end(task: Task, observation: Observation, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
     """SUCCEEDED with outputs, or FAILED with a reason."""
     reading = observation.reading
+    upstream_finished_at = reading.finished_at and plausible_end(reading.finished_at, task.submitted_at, now)
     if reading.status is _SUCCEEDED:
-        staged = task.stage is not None or reading.stage is not None
+        stage = _COMPLETE if task.stage is not None or reading.stage is not None else None
         ended = replace(
             task,
             status=_SUCCEEDED,
-            stage=Stage.COMPLETE if staged else None,
+            stage=stage,
+            stage_at=task.stage_at if stage is task.stage else now,
             progress=100,
             outputs=merge_known(disambiguate(reading.outputs), task.outputs),
             reason=None,
@@ -337,11 +343,12 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
             missing_output_since=None,
             ended_by=observation.source,
             finished_at=now,
+            upstream_finished_at=upstream_finished_at,
             progress_at=now,
         )
         revived = f", after it was given up as {task.reason}" if task.is_given_up else ""
         remark = f"; {reading.detail}" if reading.detail else ""
-        detail = f"succeeded with {_count_outputs(len(ended.outputs))}{revived}{remark}"
+        detail = f"succeeded with {count_outputs(len(ended.outputs))}{revived}{remark}"
         return Decision(_APPLIED, ended, detail, (*announces, HookEvent.SUCCEEDED))
     reason = reading.reason or Reason.GENERATION_FAILED
     retryable = reading.retryable if reading.retryable is not None else reason in RETRYABLE_REASONS
@@ -354,38 +361,13 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
         submit_state=SubmitState.REFUSED if task.submit_state is SubmitState.QUEUED else task.submit_state,
         ended_by=observation.source,
         finished_at=now,
+        upstream_finished_at=upstream_finished_at,
         progress_at=now,
     )
-    detail = f"failed: {reason} ({reading.detail or _error_text(reading.error)})"
+    detail = f"failed: {reason} ({reading.detail or error_text(reading.error)})"
     return Decision(Outcome.APPLIED, ended, detail, (*announces, HookEvent.FAILED))
 
 
 def _outcome_without_change(announces: tuple[HookEvent, ...]) -> Outcome:
     """An observation that changes no status is still applied when it shows that the task was accepted."""
     return Outcome.APPLIED if announces else Outcome.IGNORED
-
-
-def _advance_text(before: Task, after: Task) -> str:
-    parts = [after.status if after.status is not before.status else "progress"]
-    if after.stage is not before.stage:
-        parts.append(f"stage {after.stage}")
-    if after.progress != before.progress:
-        parts.append(f"{after.progress} %")
-    if after.outputs != before.outputs:
-        parts.append(f"{_count_outputs(len(after.outputs))} so far")
-    return ", ".join(parts)
-
-
-def _count_outputs(count: int) -> str:
-    return f"{count} output{'' if count == 1 else 's'}"
-
-
-def _final_text(task: Task) -> str:
-    return f"{task.status} ({task.reason})" if task.reason else task.status
-
-
-def _error_text(error: UpstreamError | None) -> str:
-    if error is None:
-        return "no message given"
-    text = " ".join(part for part in (error.code, error.message) if part)
-    return text or (f"HTTP {error.http_status}" if error.http_status else "no message given")

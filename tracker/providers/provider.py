@@ -17,6 +17,7 @@ from tracker.domain.upstream_http import AuthStyle, WireReply, WireRequest
 from tracker.errors import FieldProblem, PayloadInvalid
 from tracker.providers.reading.envelopes import layers
 from tracker.providers.reading.error_meanings import FindMeaning
+from tracker.providers.reading.figures import NO_FIGURES, FigureFields, with_callback_figures, with_figures
 from tracker.providers.reading.replies import FindOutputs, ReadBody, read_result
 from tracker.providers.reading.requests import RESULT_WITHIN_S, create_call, poll_by_path
 from tracker.providers.route import Created, Route
@@ -108,6 +109,7 @@ class Provider:
         entries: one per route, in the order in which they are listed.
         callback_ids: finds the task ids in any callback, most likely first; left out where there are none.
         challenge_field: the field of a request that tests a callback URL; its value must be returned.
+        figures: the fields with what else an answer says about an ended job.
     """
 
     def __init__(
@@ -116,12 +118,14 @@ class Provider:
         entries: tuple[Entry, ...],
         callback_ids: Callable[[Json], tuple[ExternalId, ...]] = _no_callback_ids,
         challenge_field: str | None = None,
+        figures: FigureFields = NO_FIGURES,
     ) -> None:
         self.name = name
         self.routes = tuple(entry.route for entry in entries)
         self._entries = {entry.route.name: entry for entry in entries}
         self._callback_ids = callback_ids
         self._challenge_field = challenge_field
+        self._figures = figures
 
     def check_request(self, route: Route, request: Body) -> list[FieldProblem]:
         """Find the fields that the upstream would certainly refuse, before anything is paid.
@@ -149,7 +153,8 @@ class Provider:
             A reading whose ``submission`` is set: accepted (with the external id), refused, deferred, or ambiguous
             for a reply that cannot be understood.
         """
-        return self._entries[route.name].read_create(reply)
+        reading = self._entries[route.name].read_create(reply)
+        return with_figures(reading, reply.decoded.value, self._figures)
 
     def poll_request(self, route: Route, external_id: ExternalId, created: Created = NOT_KNOWN) -> WireRequest:
         """Build the status call of a task; the id is escaped.
@@ -178,7 +183,7 @@ class Provider:
 
     def read_poll(self, route: Route, reply: WireReply) -> Reading:
         """Read the reply to a status call; one that cannot be understood is trouble, never an exception."""
-        return self._entries[route.name].read_poll(reply)
+        return with_figures(self._entries[route.name].read_poll(reply), reply.decoded.value, self._figures)
 
     def read_callback(self, route: Route, body: Json) -> Reading:
         """Read a callback that is known to belong to a task of this route.
@@ -197,10 +202,10 @@ class Provider:
             inner = self._inside(body)
             if inner is None:
                 raise
-            return read(inner)
+            reading, body = read(inner), inner
         if reading.status is None and reading.external_id is None and (inner := self._inside(body)) is not None:
-            return read(inner)
-        return reading
+            reading, body = read(inner), inner
+        return with_callback_figures(reading, body, self._figures)
 
     def callback_ids(self, body: Json) -> tuple[ExternalId, ...]:
         """The task ids that a callback names, most likely first.

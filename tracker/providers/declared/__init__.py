@@ -37,6 +37,7 @@ The format::
     error_code = "error.code"                # optional
     error_message = "error.message"          # optional
     ok_codes = ["0"]                         # error codes of success; default: 0, 200, success and ok
+    finished_at = "completed_at"             # optional: when a job ended, see below
     cost = "usage.cost"                      # optional: what a finished job cost …
     currency = "USD"                         # … and in what: a currency, or a unit such as "credits"
 
@@ -92,6 +93,10 @@ with "timeout", and HTTP's 201 and 202 without own ``ok_codes``, leave open whet
 A status that is not in ``[statuses]`` leaves the task running and is counted; a success without an output waits for it,
 and the history shows what the expressions found. A reply to the second call with another HTTP status of failure changes
 nothing: the task is polled again. HTTP statuses and errors in the usual shapes need no declaration.
+
+``finished_at`` is a number since 1970 (seconds to nanoseconds), or ISO 8601 with its zone; where the upstream writes
+none, add it: ``join('', [ended, '+08:00'])``. Another value says nothing, nor does one before the submit or in the
+future.
 
 The files in ``shipped`` are examples of all this; they define nothing until they are copied into ``providers.d/``.
 """

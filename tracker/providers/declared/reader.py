@@ -29,6 +29,7 @@ from tracker.providers.reading.decoded_reply import DecodedReply, decode_reply
 from tracker.providers.reading.error_meanings import Meaning, failed, meaning_of
 from tracker.providers.reading.error_shapes import find_error
 from tracker.providers.reading.fields import distinct, find_code, find_seconds, find_text, parse_id, require_object
+from tracker.providers.reading.figures import find_time
 from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.statuses import read_by_status
 from tracker.providers.route import Created, Route
@@ -274,7 +275,7 @@ class _Reader:
         if isinstance(http_status, int) and http_status in self._failed_http:
             return with_error(reading)
         known = self._statuses if statuses is None else statuses
-        return read_by_status(
+        read = read_by_status(
             reading,
             lambda status: known.get(fold(status)),
             succeeded=with_outputs,
@@ -282,6 +283,9 @@ class _Reader:
             unfinished=lambda reading: replace(reading, progress=self._find_progress(body)),
             missing=f"nothing at task.status ({task.status})",
         )
+        if task.finished_at is None or read.status is None or not read.status.is_terminal:
+            return read
+        return replace(read, finished_at=find_time(_search_figure(task.finished_at, body, "task.finished_at")))
 
     def _find_id(self, body: Mapping[str, Json]) -> ExternalId | None:
         return parse_id(search(self._task.id, body, "task.id"), self._task.id)
@@ -296,7 +300,7 @@ class _Reader:
         return found, None if found else "; ".join(why_no_output(rule, body) for rule in self._outputs)
 
     def _find_cost(self, body: Mapping[str, Json]) -> Cost | None:
-        amount = find_seconds(search(self._task.cost, body, "task.cost"))
+        amount = find_seconds(_search_figure(self._task.cost, body, "task.cost"))
         return None if amount is None else Cost(amount, self._task.currency)
 
     def _find_meaning(self, error: UpstreamError) -> Meaning | None:
@@ -316,6 +320,14 @@ class _Reader:
 
 def _is_http_success(code: str | None) -> bool:
     return code is not None and code.isascii() and code.isdigit() and HTTPStatus.OK <= int(code) < _REDIRECTS
+
+
+def _search_figure(expression: str | None, body: Mapping[str, Json], key: str) -> Json:
+    """The value at a path; None also where the path does not fit: a figure is never worth a result."""
+    try:
+        return search(expression, body, key)
+    except PayloadInvalid:
+        return None
 
 
 def _by_fold(statuses: Mapping[str, str]) -> dict[str, Status]:

@@ -182,7 +182,7 @@ class ResultTable(Table):
 
 
 class TaskTable(Table):
-    """``[task]``: the paths of id, status, progress, error and cost in a reply."""
+    """``[task]``: the paths of id, status, progress, error, end and cost in a reply."""
 
     id: Expression
     status: Expression
@@ -191,6 +191,7 @@ class TaskTable(Table):
     error_code: Expression | None = None
     error_message: Expression | None = None
     ok_codes: Annotated[list[str | int], Field(min_length=1)] | None = None
+    finished_at: Expression | None = None
     cost: Expression | None = None
     currency: Annotated[str, AfterValidator(_check_currency)] = "USD"
 

@@ -40,6 +40,7 @@ from tracker.providers.reading.fields import (
     require_object,
     require_status,
 )
+from tracker.providers.reading.figures import FigureFields
 from tracker.providers.reading.outputs import find_outputs
 from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.requests import optional_text_problem, text_problem
@@ -310,4 +311,6 @@ PROVIDER = Provider(
         entry("omni-image", "images/omni-image", "image", _MEDIA_PAGE, kling_fields.OMNI_IMAGE),
     ),
     callback_ids=callback_ids,
+    figures=FigureFields(finished=("updated_at", "update_time")),
 )
+"""The last change of an ended task is its end; in milliseconds."""

@@ -9,6 +9,7 @@ https://www.volcengine.com/docs/82379/1299023 for the error codes of the model's
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace as with_changes
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -116,4 +117,6 @@ PROVIDER = Provider(
             read_poll=partial(video_objects.read_poll, find=find_meaning),
         ),
     ),
+    figures=with_changes(video_objects.VIDEO_FIGURES, finished=(*video_objects.VIDEO_FIGURES.finished, "updated_at")),
 )
+"""The maker's own answers have no time of the end, but that of the last change."""

@@ -23,6 +23,7 @@ from tracker.providers.reading.envelopes import STATUSES, TASK_IDS, find_bare_id
 from tracker.providers.reading.error_meanings import FindMeaning, failed
 from tracker.providers.reading.error_shapes import find_error, find_message
 from tracker.providers.reading.fields import find_code, find_id, find_percent, find_text, require_status
+from tracker.providers.reading.figures import FigureFields
 from tracker.providers.reading.outputs import find_outputs
 from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.statuses import find_status, read_by_status, spelled
@@ -50,6 +51,12 @@ _SUCCESS_FLAGS = {"0": "generating", "1": "success", "2": "failed", "3": "failed
 """**Source**: https://docs.kie.ai/veo3-api/get-veo-3-video-details (read 2026-11)."""
 _FLAGS = frozenset({"success", "succeed", "ok", "successful"})
 """Statuses of an envelope about the call itself, not about a task."""
+
+VIDEO_FIGURES = FigureFields(
+    finished=("completed_at", "completedAt", "finished_at", "finishedAt", "finish_time", "finishTime")
+)
+"""Without a zone a time says nothing here. **Source**: ``completed_at`` is OpenAI's, ``finish_time`` that of gateways
+of the new-api family, see above."""
 
 FallBack = Callable[[ExternalId], Output]
 """The file of a finished video whose object has no URL."""

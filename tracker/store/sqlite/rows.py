@@ -163,7 +163,7 @@ _STATUS = _FIELDS.index("status")
 _WITH_STATUS = tuple(
     n for n, name in enumerate(_FIELDS) if name in {
         "status", "stage", "progress", "outputs", "started_at", "finished_at", "due_at", "progress_at", "polls",
-        "callbacks", "poll_step", "ended_by", "result_seq", "version",
+        "callbacks", "poll_step", "ended_by", "result_seq", "stage_at", "upstream_finished_at", "version",
     }
 )  # fmt: skip
 """What most changes of a status change too. They are written with each of them, so that a batch needs one statement and

@@ -38,6 +38,7 @@ from tracker.providers.reading.fields import (
     require_object,
     require_status,
 )
+from tracker.providers.reading.figures import CHINA, FigureFields
 from tracker.providers.reading.outputs import find_outputs
 from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.requests import create_call, object_problem, optional_text_problem, text_problem
@@ -234,4 +235,7 @@ PROVIDER = Provider(
         image.ENTRY,
     ),
     callback_ids=event_ids,
+    figures=FigureFields(finished=("end_time",), zone=CHINA),
 )
+"""Times name no zone and are China's: in the documented event ``end_time`` is eight hours after the event's own
+``time``."""

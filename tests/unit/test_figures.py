@@ -1,0 +1,62 @@
+"""Figures in the answers about ended jobs: how times are written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tracker.domain.observation import Reading
+from tracker.domain.records import iso
+from tracker.domain.task import Status
+from tracker.providers.reading.figures import CHINA, FigureFields, find_time, with_figures
+
+MORNING = "2026-01-05T01:49:16.000Z"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (1767577756, MORNING),
+        (1767577756.0, MORNING),
+        ("1767577756", MORNING),
+        (1767577756000, MORNING),
+        (1767577756000000, MORNING),
+        (1767577756000000000, MORNING),
+        ("2026-01-05 09:49:16", MORNING),
+        ("2026-01-05T01:49:16Z", MORNING),
+        (" 2026-01-05T03:49:16+02:00 ", MORNING),
+        ("2026-01-05T01:49:16.000000123Z", MORNING),
+        ("20260105T014916Z", MORNING),
+    ],
+)
+def test_ways_to_write_a_time(written: object, read: str) -> None:
+    """Seconds to nanoseconds since 1970, or ISO 8601; without a zone it is that of the provider."""
+    assert iso(find_time(written, CHINA)) == read
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(None, 0, 1, True, -1767577756, float("nan"), float("inf"), 1e21, [1767577756], {"at": 1767577756}),
+        *("", "soon", "0", "2026-01-05", "9" * 30, "9" * 50, "²²²²²²²²²²"),
+        *("0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-08:00"),
+    ],
+)
+def test_other_values_are_not_times(written: object) -> None:
+    """Zero for a job that goes on, a date alone, and anything of another type."""
+    assert find_time(written, CHINA) is None
+
+
+def test_a_time_without_a_zone_says_nothing_where_the_zone_is_not_known() -> None:
+    """It may be off by hours."""
+    assert find_time("2026-01-05 09:49:16") is None
+    assert find_time("2026-01-05 09:49:16", UTC) == datetime(2026, 1, 5, 9, 49, 16, tzinfo=UTC)
+
+
+def test_only_the_end_of_a_job_has_a_time() -> None:
+    """The last change of a running task is not its end; the first field that holds a time counts."""
+    fields = FigureFields(finished=("done_at", "changed_at"))
+    body = {"data": {"done_at": None, "changed_at": 1767577756}}
+    assert with_figures(Reading(status=Status.RUNNING), body, fields).finished_at is None
+    assert iso(with_figures(Reading(status=Status.FAILED), body, fields).finished_at) == MORNING
