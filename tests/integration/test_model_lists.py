@@ -10,6 +10,7 @@ from tests.kits.daemon import ApiClient, Ran, Setting, account, run_tracker, run
 from tests.kits.waiting import Signal
 from tests.kits.world import World
 from tracker.clock import Clock
+from tracker.domain.histograms import Histogram
 from tracker.domain.upstream_http import WireReply, WireRequest
 from tracker.errors import Unanswered
 from tracker.logs import Redactor
@@ -131,7 +132,14 @@ class OddClient(UpstreamClient):
         self.asked: list[str] = []
 
     async def fetch(
-        self, account_name: str, request: WireRequest, *, provider: str = "", paid: bool = False, has_slot: bool = False
+        self,
+        account_name: str,
+        request: WireRequest,
+        *,
+        provider: str = "",
+        paid: bool = False,
+        has_slot: bool = False,
+        timer: Histogram | None = None,
     ) -> WireReply:
         """See the client."""
         self.asked.append(account_name)

@@ -154,6 +154,9 @@ class ServerWorld(World):
         async def read_health() -> Health:
             return self.health[0]
 
+        async def read_metrics(_accept: str) -> tuple[bytes, str]:
+            return b"", "text/plain; version=0.0.4; charset=utf-8"
+
         self.services = Services(
             store=self.store,
             reconciler=self.reconciler,
@@ -178,6 +181,7 @@ class ServerWorld(World):
                 "disk_free_bytes": 1 << 30,
                 "accounts": [{"name": "default", "base_url": "https://a.example", "has_key": True, "alarm": None}],
             },
+            metrics=read_metrics,
             **overrides,
         )
         self.app = make_app(self.services)

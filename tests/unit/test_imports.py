@@ -49,6 +49,8 @@ RULES: Mapping[str, Rule] = {
                         "aiohttp obstore structlog"),
     "server":      Rule("errors clock logs domain providers store.protocol store.values upstream tracking "
                         "hooks archive maintenance", "aiohttp msgspec orjson pydantic structlog"),
+    "metrics":     Rule("errors clock logs domain providers store.protocol store.tallies upstream tracking hooks "
+                        "archive", "prometheus_client"),
     "sandbox":     Rule("",                                         "aiohttp jmespath orjson"),
     "daemon":      Rule("* -cli -demo -sandbox",                    "*"),
     "demo":        Rule("* -cli",                                       "*"),
@@ -63,7 +65,7 @@ DRIVERS = {"sqlite3", "aiosqlite"}
 DRIVER_HOME = "store.sqlite"
 
 # The composition root, and the commands that work on the file without a daemon. All others use the protocol only.
-ENGINE_USERS = {"daemon.app"} | {
+ENGINE_USERS = {"daemon.app", "daemon.parts"} | {
     f"cli.{name}" for name in ("backup_commands", "db_commands", "doctor", "local_checks", "offline", "store_identity")
 }
 

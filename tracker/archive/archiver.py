@@ -16,6 +16,7 @@ from tracker.archive.attempt import ArchiveContext, RetryPolicy, run_attempt
 from tracker.archive.download import Bounds, Downloader
 from tracker.archive.expiry import expiry_of
 from tracker.archive.partial import PartialFiles
+from tracker.archive.tallies import ArchiveTallies
 from tracker.domain.archives import ArchiveRecord, ArchiveState
 from tracker.errors import StoreUnavailable
 from tracker.logs import get_logger
@@ -124,6 +125,7 @@ class Archiver:
         self._stopping = False
         self._loop_task: asyncio.Task[None] | None = None
         store.choose_archives(choose_all if enabled else choose_inline)
+        self.tallies = ArchiveTallies()
         self.last_progress = clock.monotonic()
         """When the loop last finished a round, monotonic seconds."""
 
@@ -245,6 +247,7 @@ class Archiver:
         if await self._record(job, result):
             # now: the next attempt may be claimed before this task counts as done
             self._attempts.pop((job.task.id, job.identity), None)
+            self.tallies.note(job, result, self._clock.now())
             self._log(job, result)
 
     async def _record(self, job: ArchiveJob, result: ArchiveResult) -> bool:

@@ -17,48 +17,36 @@ from typing import TYPE_CHECKING, Any
 from tracker import __version__
 from tracker.archive.archiver import Archiver
 from tracker.archive.download import Bounds
-from tracker.archive.file_storage import make_storage
 from tracker.archive.partial import DIRECTORY as PARTIAL_DIRECTORY
 from tracker.clock import Clock, SystemClock
 from tracker.daemon.descriptors import current_limit, share_of_connections
 from tracker.daemon.health import HealthChecks
 from tracker.daemon.listening import base_url, check_exposure, open_sites
-from tracker.daemon.provider_files import read_files, read_registry
-from tracker.daemon.reload import Live, list_changes, warn_about
+from tracker.daemon.parts import Parts
+from tracker.daemon.process_state import ProcessState
+from tracker.daemon.provider_files import read_files
+from tracker.daemon.reload import list_changes, warn_about
 from tracker.daemon.scheduler import Scheduler
-from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
 from tracker.domain.health import Health
 from tracker.domain.records import iso
 from tracker.domain.tokens import CallbackTokens
-from tracker.errors import ConfigError
 from tracker.filesystem import is_store
-from tracker.hooks.dispatcher import Dispatcher
-from tracker.hooks.kinds.registry import make_runners, read_hooks
-from tracker.hooks.runner import Tools
-from tracker.logs import Redactor, Sink, configure_logging, get_logger
+from tracker.hooks.kinds.registry import read_hooks
+from tracker.logs import Sink, get_logger
 from tracker.maintenance import clock_watch, disk_space, model_sync, pruning
 from tracker.maintenance.clock_watch import ClockWatch
-from tracker.maintenance.disk_space import DiskSpace
-from tracker.maintenance.model_sync import ModelSync
-from tracker.maintenance.pruning import Pruning
+from tracker.metrics.scrape import Metrics
+from tracker.metrics.sources import Sources
 from tracker.providers.reading.requests import RESULT_WITHIN_S
 from tracker.server.app import make_app
 from tracker.server.connections import Runner
 from tracker.server.services import Services
-from tracker.store.sqlite import SqliteStore
+from tracker.server.tallies import HttpTallies
 from tracker.store.sqlite.backup_files import find_good_copy
-from tracker.tracking.account_alarms import AccountAlarms
-from tracker.tracking.account_slots import AccountSlots
-from tracker.tracking.accounts import AccountRules
 from tracker.tracking.changes import ChangeFeed
 from tracker.tracking.intake import CallbackUrls, Intake
 from tracker.tracking.poller import Poller, polls_within
-from tracker.tracking.reconciler import Reconciler
 from tracker.tracking.submitter import Submitter
-from tracker.upstream.breaker import Breakers
-from tracker.upstream.client import UpstreamClient
-from tracker.upstream.limits import RateLimits
-from tracker.upstream.payloads import Payloads
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -80,7 +68,7 @@ KEEP_ALIVE_S = 75.0
 SWEEP = "sweep"
 
 
-class Tracker:
+class Tracker(Parts):
     """The daemon, put together.
 
     Args:
@@ -100,57 +88,16 @@ class Tracker:
         sockets: Sequence[socket.socket] = (),
         journal: Sink | None = None,
     ) -> None:
-        self._config = config
-        self._live = Live(config)
-        self._clock = clock or SystemClock()
+        super().__init__(config, environ, clock or SystemClock(), journal)
         self._sockets = list(sockets)
-        self._journal = journal
         self._stopping = asyncio.Event()
         self.scheduler = Scheduler()
-        self.redactor = self._set_up_logging(config, config.secrets(), None)
-        self.payloads = Payloads(self.redactor)
-        self.store = SqliteStore(config.store_path, self._clock.now)
-        self.registry = read_registry(config.providers_path)
-        self._provider_files = read_files(config.providers_path)
-        if problems := list_signature_problems(config):
-            raise ConfigError(problems)
-        self._check_signature = make_signature_check(config, self._clock)
-        self._limits = RateLimits(self._live.rates, self._clock)
-        self._breakers = Breakers(self._clock)
-        self._alarms = AccountAlarms(self._clock, self._live.credentials_of, self.redactor.json_text)
-        self._slots = AccountSlots(self.store, self._live.slots, self._clock.monotonic)
-        self._client = UpstreamClient(self._live.accounts, self._clock, self._limits, self._breakers)
-        self.reconciler = Reconciler(
-            self.store,
-            policy_of=config.poll_policy,
-            interval_of={route.name: route.poll_interval_s for route in self.registry.routes()},
-            redactor=self.redactor,
-        )
-        self._storage = make_storage(config.archive_path, config.archive.url)
-        self.dispatcher = Dispatcher(
-            self.store,
-            read_hooks(config),
-            make_runners(Tools(environ=environ, clock=self._clock, locate=self._storage.locate)),
-            self._clock,
-            hooks_dir=config.hooks_path,
-            redact=self.redactor.text,
-        )
-        self._account_rules = AccountRules(self.registry.routes(), self._live.accounts.keys())
-        self.model_sync = ModelSync(
-            store=self.store,
-            client=self._client,
-            clock=self._clock,
-            payloads=self.payloads,
-            accounts=self._live.accounts.keys(),
-            configured=self._live.named_models,
-            has_lists=self._account_rules.serves_builtin,
-        )
-        self.pruning = Pruning(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
         self._runner: Runner | None = None
         self._is_started = False
         self._started_at = self._clock.now()
         self._callback_secret = b""
-        self._disk = DiskSpace(config.store_path.parent)
+        archive_dir = [] if config.archive.url else [config.archive_path]
+        self.state = ProcessState([config.store_path.parent, *archive_dir], self._clock)
         self.submitter: Submitter
         self.poller: Poller
         self.archiver: Archiver
@@ -249,6 +196,7 @@ class Tracker:
         await open_sites(runner, config.listen, self._sockets)  # before any request to a gateway: the port may be taken
         self.dispatcher.start()
         self.archiver.start()
+        self.state.start()
         self._schedule_jobs()
         warn_about(config, self._account_rules)
         self._is_started = True
@@ -260,6 +208,7 @@ class Tracker:
         if self._runner is not None:
             for site in list(self._runner.sites):
                 await site.stop()
+            self.state.stop()
             self.poller.halt()
             self.pruning.halt()
             await asyncio.gather(self.submitter.drain(DRAIN_SENDS_S), self._let_requests_arrive(self._runner))
@@ -353,18 +302,8 @@ class Tracker:
         await asyncio.sleep(LINGER_S)
         await runner.arrivals.settle(ARRIVE_S)
 
-    def _set_up_logging(self, config: Config, secrets: Sequence[str], redactor: Redactor | None) -> Redactor:
-        return configure_logging(
-            config.log.level,
-            json={"auto": None, "json": True, "console": False}[config.log.format],
-            secrets=secrets,
-            # with log.format = "json" the journal gets JSON lines, too
-            sink=None if config.log.format == "json" else self._journal,
-            redactor=redactor,
-        )
-
     def _services(self, tokens: CallbackTokens) -> Services:
-        config = self._config
+        config, tallies = self._config, HttpTallies()
         return Services(
             store=self.store,
             reconciler=self.reconciler,
@@ -389,6 +328,30 @@ class Tracker:
             check_signature=self._check_signature,
             public_url=lambda: self._live.config.public_url,
             max_in_flight=self._slots.limit_of,
+            tallies=tallies,
+            metrics=self._metrics(tallies).render,
+        )
+
+    def _metrics(self, http: HttpTallies) -> Metrics:
+        self.state.watch(self.scheduler, self.poller, self.dispatcher, self.archiver)
+        return Metrics(
+            Sources(
+                store=self.store,
+                clock=self._clock,
+                accounts=self._live.accounts.keys(),
+                registry=self.registry,
+                tasks=self.task_tallies,
+                creates=self.submitter.calls,
+                polls=self.poller.calls,
+                client=self._client,
+                breakers=self._breakers,
+                limits=self._limits,
+                alarms=self._alarms,
+                hooks=self.dispatcher,
+                archive=self.archiver,
+                http=http,
+                process=self.state,
+            )
         )
 
     def _troubles(self) -> list[str]:

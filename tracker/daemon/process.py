@@ -220,6 +220,7 @@ async def _reload(
             for key in needs_restart:
                 log.warning("config.restart_needed", key=OwnText(key))
             log.info("config.reloaded", changed=changed, needs_restart=needs_restart)
+        tracker.state.is_reload_successful = not problems
         write(began_s, problems, needs_restart)
         notifier.ready(status or await _status_of(tracker))
 

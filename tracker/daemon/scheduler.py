@@ -53,6 +53,7 @@ class _Job:
         retry_s: from a failed run to the next.
         due_at: when it runs next, seconds of the event loop's clock.
         call: the last run.
+        succeeded_at: when a run last ended without an error; None before that.
     """
 
     name: str
@@ -61,6 +62,7 @@ class _Job:
     retry_s: float
     due_at: float
     call: asyncio.Task[float | None] | None = None
+    succeeded_at: float | None = None
 
 
 class Scheduler:
@@ -108,6 +110,11 @@ class Scheduler:
             self._scheduler.reschedule_job(name, trigger=_OneAhead(interval_s))
             job.due_at = self._now() + interval_s
 
+    def ages(self) -> dict[str, float]:
+        """Job -> seconds since a run of it last ended without an error."""
+        now = self._now()
+        return {job.name: now - job.succeeded_at for job in self._jobs.values() if job.succeeded_at is not None}
+
     async def stop(self, within_s: float) -> None:
         """Start no more runs, let running ones end, and cancel those that take longer. May be called again.
 
@@ -141,11 +148,14 @@ class Scheduler:
 
     async def _call(self, job: _Job) -> float | None:
         try:
-            return await job.work()
+            wait_s = await job.work()
         except StoreError as error:
             log.warning("job.failed", job=job.name, error=str(error))
         except Exception:
             log.exception("job.failed", job=job.name)
+        else:
+            job.succeeded_at = self._now()
+            return wait_s
         return job.retry_s
 
     def _watch(self) -> None:

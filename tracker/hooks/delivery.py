@@ -18,7 +18,9 @@ from tracker.logs import get_logger
 from tracker.store.values import AttemptResult
 
 if TYPE_CHECKING:
+    from tracker.clock import Clock
     from tracker.config.hooks import HookSpec
+    from tracker.hooks.tallies import HookTallies
     from tracker.store.protocol import Store
     from tracker.store.values import DeliveryJob
     from tracker.upstream.deadlines import Deadlines
@@ -55,6 +57,8 @@ class Delivery:
         draw: numbers from 0 to 1 for the jitter.
         redact: masks secrets in what the hook printed or answered.
         deadlines: ends a run that its runner does not end.
+        clock: the source of time.
+        tallies: counts the run.
 
     Attributes:
         was_delayed: the store was unavailable when the result was to be recorded.
@@ -70,6 +74,8 @@ class Delivery:
         draw: Callable[[], float],
         redact: Callable[[str], str],
         deadlines: Deadlines,
+        clock: Clock,
+        tallies: HookTallies,
     ) -> None:
         self.was_delayed = False
         self._job = job
@@ -80,6 +86,8 @@ class Delivery:
         self._redact = redact
         self._claimed_as = job.attempt
         self._deadlines = deadlines
+        self._clock = clock
+        self._tallies = tallies
         self._must_end = False
         self._running_in: asyncio.Task[None] | None = None
 
@@ -102,6 +110,7 @@ class Delivery:
             return None
         task = self._running_in = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._tallies.note_start(self._job, self._clock.now())
         try:
             with self._deadlines.within(self._spec.timeout_s + RUN_MARGIN_S):
                 return await self._runner.run(self._job, encode_event(self._job), self._spec)
@@ -140,6 +149,7 @@ class Delivery:
                 log.exception("hook.result_lost", **self._names())
                 return
             else:
+                self._tallies.note_recorded(self._job, attempt)
                 self._log(attempt)
                 return
             self.was_delayed = True

@@ -27,6 +27,7 @@ from tracker.hooks.runner import Closes, Runner
 from tracker.hooks.running.threads import in_thread
 from tracker.hooks.runs import Runs
 from tracker.hooks.spec import WriterThreadMatch
+from tracker.hooks.tallies import HookTallies
 from tracker.logs import get_logger
 from tracker.store.values import DeliveryFilter
 
@@ -96,6 +97,7 @@ class Dispatcher:
             redact=redact,
             health=self._health,
             max_running=max_running,
+            clock=clock,
         )
         self._woken = self._runs.woken
         self._recalled: set[str] = set()
@@ -116,6 +118,11 @@ class Dispatcher:
     def specs(self) -> tuple[HookSpec, ...]:
         """All hooks as of the last round: the configured ones, then the drop-ins."""
         return tuple(self._hooks.values())
+
+    @property
+    def tallies(self) -> HookTallies:
+        """Counts of the runs since the start."""
+        return self._runs.tallies
 
     @property
     def running(self) -> int:

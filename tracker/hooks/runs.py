@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING
 
 from tracker.hooks.delivery import Delivery, lease_s
 from tracker.hooks.runner import Runner, RunOutcome, RunResult
+from tracker.hooks.tallies import HookTallies
 from tracker.upstream.deadlines import Deadlines
 
 if TYPE_CHECKING:
+    from tracker.clock import Clock
     from tracker.config.hooks import HookSpec
     from tracker.hooks.health import HealthBook
     from tracker.store.protocol import Store
@@ -52,8 +54,10 @@ class Runs:
         redact: masks secrets in what hooks print or answer.
         health: which circuits are open.
         max_running: runs side by side over all hooks, see the module's text.
+        clock: the source of time.
 
     Attributes:
+        tallies: counts the runs.
         woken: set if a hook is to be looked at, jobs are to be released, or a circuit has opened.
     """
 
@@ -67,6 +71,7 @@ class Runs:
         redact: Callable[[str], str],
         health: HealthBook,
         max_running: int,
+        clock: Clock,
     ) -> None:
         self.woken = asyncio.Event()
         self._store = store
@@ -76,6 +81,8 @@ class Runs:
         self._redact = redact
         self._health = health
         self._max_running = max_running
+        self._clock = clock
+        self.tallies = HookTallies()
         self._running = 0
         self._busy: Counter[str] = Counter()
         self._ahead: dict[str, int] = {}
@@ -157,7 +164,9 @@ class Runs:
     async def _claim_of(self, spec: HookSpec) -> tuple[int, bool]:
         """How many deliveries of a hook were claimed, and whether no due one is left."""
         if (gone := self._health.why_gone(spec.name)) is not None:
-            return await self._store.fail_deliveries(spec.name, gone), True
+            failed = await self._store.fail_deliveries(spec.name, gone)
+            self.tallies.note_failed(spec.name, failed)
+            return failed, True
         wanted = self._wanted(spec)
         jobs = await self._store.claim_deliveries(spec.name, wanted, lease_s(spec))
         self._take(spec, jobs)
@@ -246,6 +255,8 @@ class Runs:
             draw=self._draw,
             redact=self._redact,
             deadlines=self._deadlines,
+            clock=self._clock,
+            tallies=self.tallies,
         )
         task = asyncio.create_task(self._deliver(delivery, job.id, spec), name=f"hook {job.hook} {job.id}")
         self._under_way[job.id] = delivery, task
@@ -272,6 +283,7 @@ class Runs:
         """Free the slot of a run, note its result, begin the next."""
         self._busy[spec.name] -= 1
         self._running -= 1
+        self.tallies.durations[spec.name].observe(ran_s)
         has_succeeded = result is not None and result.outcome is RunOutcome.SUCCEEDED
         self._ahead[spec.name] = _jobs_ahead(spec.concurrency, ran_s) if has_succeeded else 0
         if ran_s >= QUICK_S:

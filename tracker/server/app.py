@@ -47,6 +47,7 @@ from tracker.server.responses import (
 )
 from tracker.server.searches import is_gone
 from tracker.server.services import QUERY
+from tracker.server.tallies import OTHER
 
 if TYPE_CHECKING:
     from tracker.server.services import Services
@@ -73,15 +74,16 @@ def make_app(services: Services) -> web.Application:
     app[FAST_PATH] = FastCallbacks(services)
     for operation in OPERATIONS:
         if operation.is_callback:
-            handler = _from_path(_with_problems(getattr(callbacks, operation.name), operation.path))
+            receive = _with_problems(getattr(callbacks, operation.name), operation.path)
+            handler = _from_path(_counted_callback(services, receive))
         else:
-            handler = _guarded(services, operation)
+            handler = _counted(services, _guarded(services, operation), operation.path)
         if operation.method == "GET":
             app.router.add_get(operation.path, handler)
         else:
             app.router.add_route(operation.method, operation.path, handler)
-    app.router.add_get(OPENAPI_PATH, _fixed(_openapi()))
-    app.router.add_route("*", "/{rest:.*}", _with_problems(_not_found(services, callbacks), ""))
+    app.router.add_get(OPENAPI_PATH, _counted(services, _fixed(_openapi()), OPENAPI_PATH))
+    app.router.add_route("*", "/{rest:.*}", _not_found(services, callbacks))
     return app
 
 
@@ -110,6 +112,32 @@ def _guarded(services: Services, operation: Operation) -> WebHandler:
         return await operation.handler(services, request)
 
     return _with_problems(handle, operation.path)
+
+
+def _counted(services: Services, handler: WebHandler, route: str) -> WebHandler:
+    """The handler, with each request counted under its route."""
+    tallies, clock = services.tallies, services.clock
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        began = clock.monotonic()
+        response = await handler(request)
+        tallies.note_request(route, request.method, response.status, clock.monotonic() - began)
+        return response
+
+    return handle
+
+
+def _counted_callback(services: Services, receive: CallbackHandler) -> CallbackHandler:
+    """The receiver of callbacks, with each one counted under its provider."""
+
+    async def handle(request: web.Request, provider: str, *token: str) -> web.StreamResponse:
+        response = await receive(request, provider, *token)
+        named = services.registry.provider_named
+        known = named(provider) or named(provider.lower())
+        services.tallies.callbacks[OTHER if known is None else known.name, response.status] += 1
+        return response
+
+    return handle
 
 
 def _with_problems(
@@ -165,29 +193,42 @@ def _not_found(services: Services, callbacks: CallbackHandlers) -> WebHandler:
     Callbacks to an address with additional slashes, which senders and proxies add, go to the handlers of callbacks.
     """
 
-    async def handle(request: web.Request) -> web.StreamResponse:
-        parts = [part for part in request.path.split("/") if part]
-        is_callback = parts[:1] == ["callbacks"] and len(parts) in {2, 3}
-        if is_callback and request.method == "POST":
-            return await (callbacks.receive_callback if len(parts) > 2 else callbacks.receive_hint)(request, *parts[1:])  # noqa: PLR2004
-        if is_callback and len(parts) > 2:  # noqa: PLR2004  provider and token
-            await callbacks.wrong_method(*parts[1:])
+    async def receive(request: web.Request, *parts: str) -> web.StreamResponse:
+        if request.method == "POST":
+            return await (callbacks.receive_callback if parts[1:] else callbacks.receive_hint)(request, *parts)
+        if parts[1:]:  # a token
+            await callbacks.wrong_method(*parts)
+        raise await not_allowed(request, {"POST"})
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/v1/"):
             check_access(request, services.api_token(), services.public_url())
-        allowed = {"POST"} if is_callback else set()
+        raise await not_allowed(request, set())
+
+    async def not_allowed(request: web.Request, allowed: set[str]) -> Problem:
+        allowed = set(allowed)
         catch_all = request.match_info.route.resource
         for resource in request.app.router.resources():
             if resource is not catch_all:
                 allowed |= (await resource.resolve(request))[1]
-        if allowed:
-            listed = ", ".join(sorted(allowed))
-            raise Problem(
-                HTTPStatus.METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                f"{request.method} is not allowed on this path; allowed: {listed}.",
-                headers={"Allow": listed},
-            )
-        raise unknown_path()
+        if not allowed:
+            return unknown_path()
+        listed = ", ".join(sorted(allowed))
+        return Problem(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            f"{request.method} is not allowed on this path; allowed: {listed}.",
+            headers={"Allow": listed},
+        )
+
+    as_callback = _counted_callback(services, _with_problems(receive, ""))
+    as_other = _counted(services, _with_problems(refuse, ""), OTHER)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        parts = [part for part in request.path.split("/") if part]
+        if parts[:1] == ["callbacks"] and len(parts) in {2, 3}:
+            return await as_callback(request, *parts[1:])
+        return await as_other(request)
 
     return handle
 

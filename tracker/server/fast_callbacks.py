@@ -65,6 +65,7 @@ class FastCallbacks:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._counts = services.tallies.callbacks
         self._is_trusted = services.trust == "token"
         self._max_bytes = min(LARGE_BYTES, services.max_callback_bytes)
 
@@ -108,7 +109,9 @@ class FastCallbacks:
 
     def respond(self, applied: Applied) -> bytes:
         """The complete response to a callback that was applied."""
-        return response_to(applied, is_trusted=self._is_trusted).raw()
+        response = response_to(applied, is_trusted=self._is_trusted)
+        self._counts[applied.task.provider, response.status] += 1
+        return response.raw()
 
 
 @lru_cache(maxsize=256)

@@ -122,7 +122,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
         status: {_PROBLEM if form is schemas.NotReadyView else _JSON: {"schema": _ref(form)}}
         for status, form in operation.responses.items()
     }
-    contents |= {status: {media_type: {}} if media_type else {} for status, media_type in operation.plain.items()}
+    contents |= {status: {name: {} for name in names.split(", ") if name} for status, names in operation.plain.items()}
     contents |= {status: {_PROBLEM: {"schema": _ref(schemas.ProblemView)}} for status in operation.list_problems()}
     return {
         str(int(status)): {"description": HTTPStatus(status).phrase, **({"content": content} if content else {})}

@@ -22,6 +22,7 @@ from tracker.server.queries import Parameter
 from tracker.server.schemas import Items, Page
 
 _FILE: Final = "application/octet-stream"
+_METRICS: Final = "text/plain, application/openmetrics-text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Operation:
         bodies: the schemas of the request body, one for each kind.
         examples: request bodies by name.
         is_open: no token is required.
-        plain: statuses with a response that is not JSON -> its media type, "" for no body.
+        plain: statuses with a response that is not JSON -> its media types with commas between, "" for no body.
     """
 
     method: str
@@ -210,6 +211,7 @@ OPERATIONS: Final = (
         is_open=True,
         tag="callbacks",
     ),
+    Operation("GET", "/metrics", system.get_metrics, {}, plain={200: _METRICS}, tag="system"),
     Operation("GET", "/healthz", system.get_alive, {200: schemas.AliveView}, is_open=True, tag="system"),
     Operation(
         "GET",

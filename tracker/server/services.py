@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiohttp import web
 
+from tracker.server.tallies import HttpTallies
+
 if TYPE_CHECKING:
     from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
@@ -46,6 +48,7 @@ class Services:
         api_token: the token of the API; None: programs on this machine need none.
         health: for ``/readyz``.
         facts: the state of the daemon's process, for ``/v1/doctor``; see `tracker.server.schemas.DoctorView`.
+        metrics: for ``/metrics``: the value of ``Accept`` -> the body and its media type.
         stopping: set at shutdown: requests that wait for a task are answered at once.
         max_callback_bytes: the largest callback body, decompressed.
         trust: ``confirm`` has every callback confirmed by a poll before it may end a task.
@@ -53,6 +56,7 @@ class Services:
         check_signature: checks a provider's signature over the raw body; None where none is configured.
         public_url: the daemon's URL for the outside; None: not reachable.
         max_in_flight: how many tasks of an account may be in flight; None: any number.
+        tallies: counts the requests.
     """
 
     store: Store
@@ -71,6 +75,7 @@ class Services:
     api_token: Callable[[], str | None]
     health: Callable[[], Awaitable[Health]]
     facts: Callable[[], Mapping[str, Any]]
+    metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     max_callback_bytes: int = 1048576
     trust: Literal["token", "confirm"] = "token"
@@ -78,3 +83,4 @@ class Services:
     archive: Archiver | None = None
     public_url: Callable[[], str | None] = lambda: None
     max_in_flight: Callable[[str], int | None] = lambda _: None
+    tallies: HttpTallies = field(default_factory=HttpTallies)

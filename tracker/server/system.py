@@ -6,20 +6,26 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from tracker.domain.records import to_json
 from tracker.server.bodies import read_json
-from tracker.server.responses import Problem, json_response
+from tracker.server.responses import HEADERS, Problem, json_response
 from tracker.server.schemas import PruneBody, ReadyView, parse_body
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from tracker.server.services import Services
 
 
 async def get_stats(services: Services, _request: web.Request) -> web.Response:
     """Get counts by status, provider and reason, and queue depths."""
     return json_response(await services.store.stats())
+
+
+async def get_metrics(services: Services, request: web.Request) -> web.Response:
+    """Get the metrics for Prometheus, as OpenMetrics where the Accept header asks for it."""
+    body, media_type = await services.metrics(request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={**HEADERS, "Content-Type": media_type})
 
 
 async def get_doctor(services: Services, _request: web.Request) -> web.Response:

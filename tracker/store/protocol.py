@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StepSize, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.task import ExternalId, Task, TaskId
+    from tracker.store.tallies import StoreGauges, StoreTallies
     from tracker.store.values import (
         Applied,
         ArchiveChoice,
@@ -130,6 +131,9 @@ class Reader(Protocol):
     async def count_open(self) -> OpenCounts:
         """What is open now."""
 
+    async def measure(self) -> StoreGauges:
+        """The state of the store for monitoring, in a time that does not depend on the number of tasks."""
+
     async def stats(self) -> dict[str, Json]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
 
@@ -173,6 +177,10 @@ class Store(Reader, Protocol):
     @property
     def writer_progress(self) -> WriterProgress:
         """Whether writes are committed, for the health of the process."""
+
+    @property
+    def tallies(self) -> StoreTallies:
+        """What this process wrote since its start."""
 
     def subscribe_commits(self, listener: Callable[[Sequence[Applied]], None]) -> None:
         """Have ``listener`` called on the event loop after each commit of this process that changed tasks."""

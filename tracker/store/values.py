@@ -159,6 +159,7 @@ class Applied(Struct, frozen=True, gc=False):
         confirm: whether the task was left waiting for a poll that was asked for now.
         announced: whether it has events for hooks.
         ended_by: the source of the end, if this change ended the task.
+        observation: what was applied; None for a change that the archive made.
     """
 
     task: Task
@@ -166,6 +167,7 @@ class Applied(Struct, frozen=True, gc=False):
     confirm: bool
     announced: bool
     ended_by: Source | None = None
+    observation: Observation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,11 @@ class AccountAlarms:
         alarm = self._alarms.get(account)
         return alarm is not None and alarm.kind is AlarmKind.KEY_REJECTED and provider not in alarm.accepted
 
+    def kind_of(self, account: str) -> AlarmKind | None:
+        """Why an account is refused now; None if it is not."""
+        alarm = self._alarms.get(account)
+        return None if alarm is None else alarm.kind
+
     # -- messages ------------------------------------------------------------------------------------------
 
     def describe(self) -> list[str]:

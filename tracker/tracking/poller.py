@@ -109,7 +109,7 @@ class Poller:
     ) -> None:
         self._store = store
         self._reconciler = reconciler
-        self._calls = StatusCalls(store, client, payloads)
+        self.calls = StatusCalls(store, client, payloads)
         self._registry = registry
         self._submitter = submitter
         self._clock = clock
@@ -321,7 +321,7 @@ class Poller:
         else:
             provider = self._registry.provider_of(route)
             try:
-                reply = await self._calls.ask(task, task.external_id, route, provider)
+                reply = await self.calls.ask(task, task.external_id, route, provider)
             except NotAttempted as error:
                 await self._postpone(task, error)
                 return error

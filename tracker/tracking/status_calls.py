@@ -10,9 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tracker.domain.ai_models import with_model
+from tracker.domain.histograms import Histograms
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.observation import Source
 from tracker.providers.route import Created
+from tracker.upstream.tallies import REQUEST_BOUNDS_S
 
 if TYPE_CHECKING:
     from tracker.domain.task import ExternalId, Task
@@ -41,6 +43,8 @@ class StatusCalls:
         self._store = store
         self._client = client
         self._payloads = payloads
+        self.durations: Histograms[str] = Histograms(REQUEST_BOUNDS_S)
+        """Provider -> seconds of each request."""
 
     async def ask(self, task: Task, external_id: ExternalId, route: Route, provider: Provider) -> WireReply:
         """Send the status call of a task, and the one for its result where it succeeded and its route has one.
@@ -51,12 +55,13 @@ class StatusCalls:
         """
         created = Created(task.model) if route.needs <= _MODEL else await self._find_created(task, route)
         request = provider.poll_request(route, external_id, created)
-        reply = await self._client.fetch(task.account, request, provider=task.provider)
+        timer = self.durations[task.provider]
+        reply = await self._client.fetch(task.account, request, provider=task.provider, timer=timer)
         find_second = partial(provider.result_request, route, external_id, created, reply)
         second = find_second() if len(reply.body) <= LARGE_BYTES else await self._read(reply, find_second)
         if second is None:
             return reply
-        result = await self._client.fetch(task.account, second, provider=task.provider)
+        result = await self._client.fetch(task.account, second, provider=task.provider, timer=timer)
         return await self._read(result, partial(provider.join_result, route, reply, result))
 
     async def _read(self, reply: WireReply, work: Callable[[], T]) -> T:

@@ -17,10 +17,10 @@ from msgspec.structs import replace
 from tracker.domain.ai_models import fall_back
 from tracker.domain.observation import Observation, Reading, Submission
 from tracker.domain.statuses import Source
-from tracker.domain.task import Reason, SubmitState, UpstreamError
-from tracker.domain.upstream_http import WireReply
-from tracker.errors import NotSent, StoreUnavailable, Unanswered
+from tracker.domain.task import SubmitState
+from tracker.errors import StoreUnavailable
 from tracker.logs import get_logger
+from tracker.tracking.create_calls import CreateCalls
 from tracker.tracking.intake import SEND_MARGIN_S, fingerprint, not_sendable
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from tracker.domain.observation import Payload
     from tracker.domain.records import TaskRecord
     from tracker.domain.task import Task, TaskId
-    from tracker.domain.upstream_http import WireRequest
-    from tracker.providers.provider import Provider
-    from tracker.providers.route import Route
     from tracker.store.protocol import Store
     from tracker.store.values import Applied
     from tracker.tracking.account_alarms import AccountAlarms
@@ -109,7 +106,7 @@ class Submitter:
         self._client = client
         self._intake = intake
         self._clock = clock
-        self._payloads = payloads
+        self.calls = CreateCalls(client, clock, payloads)
         self._alarms = alarms
         self._slots = slots
         self._sends: dict[TaskId, _Send] = {}
@@ -245,10 +242,10 @@ class Submitter:
             return task
         self._unanswered.add(task_id)
         try:
-            reply, unread = await self._exchange(task, route, request, has_slot=has_slot)
+            reply, unread = await self.calls.exchange(task, route, request, has_slot=has_slot)
         finally:
             self._unanswered.discard(task_id)
-        reading, payload = await self._read(route, provider, reply, unread)
+        reading, payload = await self.calls.read(route, provider, reply, unread)
         if unread is None:
             reading = self._alarms.apply_answer(
                 task, fall_back(reading, task.model, record.fallbacks), is_new=new is not None
@@ -313,39 +310,6 @@ class Submitter:
         return await self._store.find_submit(
             wanted.idempotency_key, lambda account: fingerprint(wanted, wanted.account or account)
         )
-
-    async def _exchange(
-        self, task: Task, route: Route, request: WireRequest, *, has_slot: bool
-    ) -> tuple[WireReply | None, Reading | None]:
-        """Send a create: the answer, or the part that arrived with the reading that its incompleteness means."""
-        try:
-            sending = self._client.fetch(task.account, request, provider=route.provider, paid=True, has_slot=has_slot)
-            return await sending, None
-        except NotSent as error:
-            return None, Reading(
-                submission=Submission.DEFERRED,
-                reason=Reason.UPSTREAM_UNAVAILABLE,
-                error=UpstreamError(message=str(error)),
-                detail=f"certainly not sent: {error}",
-            )
-        except Unanswered as error:
-            reading = Reading(submission=Submission.AMBIGUOUS, detail=str(error))
-            if error.status is None:
-                return None, reading
-            return WireReply(error.status, body=error.body, received_at=self._clock.now()), reading
-
-    async def _read(
-        self, route: Route, provider: Provider, reply: WireReply | None, unread: Reading | None
-    ) -> tuple[Reading, Payload]:
-        """The reading of an answer, and its payload; see `_exchange` for the arguments."""
-        if reply is not None:
-            reading, payload = await self._payloads.read(
-                reply.body, partial(provider.read_create, route, reply), lambda: reply.decoded
-            )
-            if unread is None or reading.submission is Submission.ACCEPTED:
-                return reading, payload  # in a partial answer only an id counts: it proves the acceptance
-        assert unread is not None  # noqa: S101 - there is an answer, or a reading of its absence
-        return unread, None
 
     async def _record(self, task: Task, reading: Reading, payload: Payload) -> Task:
         """Store the outcome, however long the store refuses writes: a paid job's id must not be lost.

@@ -101,6 +101,7 @@ class Breakers:
         self._circuits: dict[tuple[str, str], _Upstream] = {}
         """By host and provider; the host's own has the provider ""."""
         self._numbers = count(1)
+        self._opened: dict[tuple[str, str], None] = {}
         self._answered: dict[str, int] = {}
         """Host -> a number between those of requests sent before and after its last answer."""
 
@@ -182,6 +183,10 @@ class Breakers:
         known = self._circuits.get((host, provider))
         return UpstreamCircuit(host, provider, CircuitState.CLOSED, 0 if known is None else known.failures, None)
 
+    def list_opened(self) -> dict[tuple[str, str], bool]:
+        """(host, provider) of each circuit that has opened since the start -> whether it is open or half-open now."""
+        return {key: key in self._circuits and self._circuits[key].open_until is not None for key in self._opened}
+
     def _known(self, host: str, provider: str) -> list[_Upstream]:
         return [known for key in _keys(host, provider) if (known := self._circuits.get(key)) is not None]
 
@@ -195,6 +200,7 @@ class Breakers:
         if not known.fail(POLICY, self._clock.monotonic(), is_probe=known.probe == admission.number):
             return
         known.probe = 0
+        self._opened[key] = None
         known.since = known.since or self._clock.now()
         log.warning(
             "upstream.circuit_opened",

@@ -25,6 +25,7 @@ from tracker.upstream.failures import LIBRARY_ERRORS, failure_of
 from tracker.upstream.pooled import Exchange, Headers, RequestPool
 from tracker.upstream.salvage import decompress, is_compressed, salvage, seems_cut
 from tracker.upstream.sessions import RECEIVED, Received, make_session
+from tracker.upstream.tallies import UpstreamTallies
 from tracker.upstream.urls import base_url, extend, request_target
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
     from tracker.clock import Clock
+    from tracker.domain.histograms import Histogram
     from tracker.upstream.breaker import Admission, Breakers
     from tracker.upstream.limits import RateLimits
 
@@ -98,6 +100,7 @@ class UpstreamClient:
         self._pool: RequestPool | None = None
         self._deadlines = Deadlines()
         self._closed = False
+        self.tallies = UpstreamTallies(clock)
 
     async def take_slot(self, account_name: str, provider: str) -> bool:
         """Wait for a slot of an account's rate before something is recorded about a create; False without one.
@@ -118,6 +121,7 @@ class UpstreamClient:
         provider: str = "",
         paid: bool = False,
         has_slot: bool = False,
+        timer: Histogram | None = None,
     ) -> WireReply:
         """Send a request once and return the complete answer with any status.
 
@@ -128,6 +132,7 @@ class UpstreamClient:
             paid: it may cost money, so it gets a new connection: a reused one may break during the send, and then it
                 would be unknown whether the request arrived.
             has_slot: its slot is taken already, see `take_slot`.
+            timer: gets the seconds from the sending to the complete answer, or to the failure.
 
         Raises:
             NotAttempted: the tracker did not send it.
@@ -152,11 +157,15 @@ class UpstreamClient:
         admission = self._breakers.admit(host, provider, paid=paid)
         if admission is None:
             raise self._circuit_open(host, provider)
+        began = self._clock.monotonic()
         try:
             outcome = await self._send(request, base, headers, paid=paid)
         except BaseException:  # canceled, as at shutdown: no result
             self._breakers.abandoned(admission)
             raise
+        self.tallies.note(host, request.method, outcome)
+        if timer is not None:
+            timer.observe(self._clock.monotonic() - began)
         reply = self._report(admission, outcome)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS and not paid:
             # A rejected create delays its own task only. If it stopped the polls as well, many rejected creates

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from tracker.store.sqlite.rows import ReadRows
 
-_TASK_STATUSES: Final = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
-_DELIVERY_STATUSES: Final = ("pending", "running", "succeeded", "failed", "dead")
+TASK_STATUSES: Final = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
+DELIVERY_STATUSES: Final = ("pending", "running", "succeeded", "failed", "dead")
 _SUM_OPEN: Final = "SELECT coalesce(sum(pending), 0), coalesce(sum(running), 0) FROM"
 
 # Two steps to the next lane, each a single search: for (account, provider) > (?, ?) SQLite scans the account.
-_LANES: Final = """
+LANES_DUE: Final = """
     WITH RECURSIVE lanes (account, provider) AS (
         SELECT * FROM (SELECT account, provider FROM tasks INDEXED BY tasks_due WHERE due_at IS NOT NULL
                        ORDER BY account, provider LIMIT 1)
@@ -38,9 +38,9 @@ _LANES: Final = """
         FROM lanes
     )
 """
-LANES: Final = f"{_LANES} SELECT account, provider FROM due WHERE oldest <= ? ORDER BY oldest"
+LANES: Final = f"{LANES_DUE} SELECT account, provider FROM due WHERE oldest <= ? ORDER BY oldest"
 COUNT_DUE: Final = f"""
-    {_LANES} SELECT coalesce(sum((
+    {LANES_DUE} SELECT coalesce(sum((
         SELECT count(*) FROM tasks INDEXED BY tasks_due
         WHERE tasks.account = due.account AND tasks.provider = due.provider AND due_at <= ?1)), 0), min(oldest)
     FROM due WHERE oldest <= ?1
@@ -55,7 +55,7 @@ OLDEST_OPEN: Final = """
 _COUNTED: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]]] = {
     "task_counts": (
         ("provider", "account", "route"),
-        {status.lower(): f"status = '{status}'" for status in _TASK_STATUSES},
+        {status.lower(): f"status = '{status}'" for status in TASK_STATUSES},
         "tasks",
     ),
     "failure_counts": (
@@ -65,7 +65,7 @@ _COUNTED: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]]] = 
     ),
     "delivery_counts": (
         ("hook",),
-        {status: f"status = '{status}'" for status in _DELIVERY_STATUSES},
+        {status: f"status = '{status}'" for status in DELIVERY_STATUSES},
         "deliveries",
     ),
     "archive_counts": (("state",), {"files": "1"}, "archives"),
@@ -88,35 +88,40 @@ async def count_open(read: ReadRows, now_ms: int) -> OpenCounts:
 
 async def count_deliveries(read: ReadRows) -> dict[str, dict[str, int]]:
     """Hook -> status -> count, without zeros."""
-    rows = await read(f"SELECT hook, {', '.join(_DELIVERY_STATUSES)} FROM delivery_counts ORDER BY hook", ())
-    counts = {hook: _without_zeros(zip(_DELIVERY_STATUSES, numbers, strict=True)) for hook, *numbers in rows}
+    rows = await read(f"SELECT hook, {', '.join(DELIVERY_STATUSES)} FROM delivery_counts ORDER BY hook", ())
+    counts = {hook: _without_zeros(zip(DELIVERY_STATUSES, numbers, strict=True)) for hook, *numbers in rows}
     return {hook: found for hook, found in counts.items() if found}
+
+
+async def archive_counts(read: ReadRows) -> dict[str, int]:
+    """State -> count of outputs, with zeros."""
+    rows = await read("SELECT state, files FROM archive_counts", ())
+    return {"pending": 0, "running": 0, "stored": 0, "dead": 0, **dict(rows)}
 
 
 async def stats(read: ReadRows, now_ms: int) -> dict[str, Any]:
     """What ``GET /v1/stats`` shows, without the size of the log."""
-    sums = ", ".join(f"sum({status.lower()})" for status in _TASK_STATUSES)
+    sums = ", ".join(f"sum({status.lower()})" for status in TASK_STATUSES)
     rows = await read(f"SELECT provider, {sums} FROM task_counts GROUP BY provider", ())
     providers = {
         provider: found
         for provider, *numbers in rows
-        if (found := _without_zeros(zip(_TASK_STATUSES, numbers, strict=True)))
+        if (found := _without_zeros(zip(TASK_STATUSES, numbers, strict=True)))
     }
     reasons = await read("SELECT reason, sum(failed) FROM failure_counts GROUP BY reason", ())
     deliveries = await count_deliveries(read)
-    archives = await read("SELECT state, files FROM archive_counts", ())
     ((pending_at, running_at),) = await read(OLDEST_OPEN, ())
     ((due, oldest),) = await read(COUNT_DUE, (now_ms,))
     ((parked,),) = await read("SELECT count(*) FROM parked", ())
     ((rejected,),) = await read("SELECT count(*) FROM rejected", ())
     return {
-        "tasks": {status: sum(found.get(status, 0) for found in providers.values()) for status in _TASK_STATUSES},
+        "tasks": {status: sum(found.get(status, 0) for found in providers.values()) for status in TASK_STATUSES},
         "providers": providers,
         "reasons": _without_zeros(reasons),
         "deliveries": {
-            status: sum(found.get(status, 0) for found in deliveries.values()) for status in _DELIVERY_STATUSES
+            status: sum(found.get(status, 0) for found in deliveries.values()) for status in DELIVERY_STATUSES
         },
-        "archives": {"pending": 0, "running": 0, "stored": 0, "dead": 0, **dict(archives)},
+        "archives": await archive_counts(read),
         "oldest_pending_at": iso(from_ms(pending_at)),
         "oldest_running_at": iso(from_ms(running_at)),
         "waiting_for_slot": await count_waiting(read),

@@ -27,7 +27,8 @@ from tracker.store.sqlite.reads import LOOKUPS, SEARCHES, SqliteReader
 from tracker.store.sqlite.schema import connect_existing, connect_writer, unusable
 from tracker.store.sqlite.transactions import Transaction, WriteConnection
 from tracker.store.sqlite.writer import Writer
-from tracker.store.values import Applied, Process, WriterProgress
+from tracker.store.tallies import Origins, StoreTallies
+from tracker.store.values import Applied, Created, Process, WriterProgress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -69,8 +70,9 @@ class SqliteStore(SqliteReader):
         self._commit_listeners: list[Callable[[Sequence[Applied]], None]] = []
         self._change_listeners: list[Callable[[], None]] = []
         self._choose: ArchiveChoice = _choose_none
+        self._tallies = StoreTallies()
         self._writer = Writer(
-            WriteConnection(lambda: connect_writer(path, write_copy), self._files),
+            WriteConnection(lambda: connect_writer(path, write_copy), self._files, self._tallies),
             self._note_commit,
             Checkpointer(self._connect_beside),
         )
@@ -124,11 +126,23 @@ class SqliteStore(SqliteReader):
 
     def _note_commit(self, answers: Sequence[Any]) -> None:
         applied = [answer for answer in answers if isinstance(answer, Applied)]
+        if len(applied) != len(answers):
+            self._count_created(answers)
         if applied:
             for listener in self._commit_listeners:
                 listener(applied)
             for wake in self._change_listeners:
                 wake()
+
+    def _count_created(self, answers: Sequence[Any]) -> None:
+        for answer in answers:
+            if isinstance(answer, Created) and answer.is_new:
+                task, origin = answer.record.task, answer.record.origin
+                self._tallies.created[Origins(task.route, task.account, origin.value)] += 1
+
+    @property
+    def tallies(self) -> StoreTallies:
+        return self._tallies
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._writer.run(work)

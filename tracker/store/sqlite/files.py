@@ -209,8 +209,13 @@ class DatabaseFiles:
 
 def log_bytes(database: Path) -> int:
     """The size of the write-ahead log of a database; 0 if it does not exist or cannot be read."""
+    return size_bytes(_log_of(database.resolve()))
+
+
+def size_bytes(file: Path) -> int:
+    """The size of a file; 0 if it does not exist or cannot be read."""
     try:
-        return _log_of(database.resolve()).stat().st_size
+        return file.stat().st_size
     except OSError:
         return 0
 

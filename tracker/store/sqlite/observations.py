@@ -93,6 +93,7 @@ def apply_all(
                 confirm=after.due_at is not None and after.due_at <= observation.observed_at,
                 announced=announced,
                 ended_by=observation.source if after.status.is_terminal and after.status is not task.status else None,
+                observation=observation,
             )
         )
     _insert_events(db, history.rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound, TaskNotFound
-from tracker.store.sqlite import counts, lists, model_lists, pruning, slots
+from tracker.store.sqlite import counts, gauges, lists, model_lists, pruning, slots
 from tracker.store.sqlite.connections import Connections
 from tracker.store.sqlite.events import SELECT_HISTORY, feed_event_from, history_from, select_after
 from tracker.store.sqlite.files import log_bytes
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tracker.domain.history import TaskHistory
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.store.tallies import StoreGauges
     from tracker.store.values import DeliveryFilter, FeedEvent, Lane, OpenCounts, TaskFilter
 
 T = TypeVar("T")
@@ -231,6 +232,9 @@ class SqliteReader:
 
     async def find_stored_files(self, before: datetime, after: tuple[str, str], limit: int) -> list[StoredFile]:
         return await pruning.find_stored_files(self._rows, before, after, limit)
+
+    async def measure(self) -> StoreGauges:
+        return await gauges.measure(self._rows, self._path, self._now_ms())
 
     async def stats(self) -> dict[str, Any]:
         return {**await counts.stats(self._rows, self._now_ms()), "log_bytes": log_bytes(self._path)}

@@ -26,6 +26,7 @@ from msgspec import Struct
 from tracker.errors import StoreDamaged, StoreError, StoreUnavailable, StoreUnusable, WriteUnknown
 from tracker.logs import get_logger
 from tracker.store.sqlite.identity import means_damage
+from tracker.store.tallies import StoreTallies
 
 if TYPE_CHECKING:
     import asyncio
@@ -97,11 +98,15 @@ class WriteConnection:
     Args:
         connect: makes the connection.
         files: the database's files: writes are refused while they are not those that were opened.
+        tallies: gets the commits.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], files: DatabaseFiles) -> None:
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], files: DatabaseFiles, tallies: StoreTallies | None = None
+    ) -> None:
         self._connect = connect
         self._files = files
+        self._tallies = tallies or StoreTallies()
         self._connection: sqlite3.Connection | None = None
         self._number = 0
         self._undecided: _Undecided | None = None
@@ -180,11 +185,13 @@ class WriteConnection:
     def _transact(self, connection: sqlite3.Connection, batch: Sequence[Item]) -> None:
         """Do the work of a batch, commit it, and find out whether it was written."""
         number = self._number + 1
+        began = time.perf_counter()
         try:
             written = connection.total_changes
             for group, items in groupby(batch, key=_group_of):
                 _run(connection, group, list(items))
-            if connection.total_changes != written:  # else nothing is committed or synced
+            has_written = connection.total_changes != written  # else nothing is committed or synced
+            if has_written:
                 connection.execute(_WRITE_NUMBER, (number,))
         except BaseException:
             self._roll_back(connection)
@@ -205,6 +212,8 @@ class WriteConnection:
                 raise _NotCommitted(str(error)) from error
         else:
             self._number = number
+            if has_written:
+                self._tallies.note_commit(time.perf_counter() - began, len(batch))
 
     def _decide(self, undecided: _Undecided) -> bool:
         """Commit another transaction over one whose COMMIT failed; whether that one was in the file.

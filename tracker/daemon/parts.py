@@ -1,0 +1,107 @@
+"""The parts of the daemon that exist before its start: built and connected, without a loop and without requests.
+
+Must not start, stop or reload anything; `tracker.daemon.app` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tracker.archive.file_storage import make_storage
+from tracker.daemon.provider_files import read_files, read_registry
+from tracker.daemon.reload import Live
+from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
+from tracker.errors import ConfigError
+from tracker.hooks.dispatcher import Dispatcher
+from tracker.hooks.kinds.registry import make_runners, read_hooks
+from tracker.hooks.runner import Tools
+from tracker.logs import Redactor, Sink, configure_logging
+from tracker.maintenance.disk_space import DiskSpace
+from tracker.maintenance.model_sync import ModelSync
+from tracker.maintenance.pruning import Pruning
+from tracker.store.sqlite import SqliteStore
+from tracker.tracking.account_alarms import AccountAlarms
+from tracker.tracking.account_slots import AccountSlots
+from tracker.tracking.accounts import AccountRules
+from tracker.tracking.reconciler import Reconciler
+from tracker.tracking.tallies import TaskTallies
+from tracker.upstream.breaker import Breakers
+from tracker.upstream.client import UpstreamClient
+from tracker.upstream.limits import RateLimits
+from tracker.upstream.payloads import Payloads
+
+if TYPE_CHECKING:
+    from tracker.clock import Clock
+    from tracker.config import Config
+
+
+class Parts:
+    """The parts.
+
+    Args:
+        config: the configuration.
+        environ: the process environment, for hook scripts.
+        clock: all clocks of the daemon.
+        journal: gets log events instead of standard error.
+
+    Raises:
+        ConfigError: the configuration has a mistake that only a start detects.
+    """
+
+    def __init__(self, config: Config, environ: Mapping[str, str], clock: Clock, journal: Sink | None) -> None:
+        self._config = config
+        self._live = Live(config)
+        self._clock = clock
+        self._journal = journal
+        self.redactor = self._set_up_logging(config, config.secrets(), None)
+        self.payloads = Payloads(self.redactor)
+        self.store = SqliteStore(config.store_path, self._clock.now)
+        self.registry = read_registry(config.providers_path)
+        self._provider_files = read_files(config.providers_path)
+        if problems := list_signature_problems(config):
+            raise ConfigError(problems)
+        self._check_signature = make_signature_check(config, self._clock)
+        self._limits = RateLimits(self._live.rates, self._clock)
+        self._breakers = Breakers(self._clock)
+        self._alarms = AccountAlarms(self._clock, self._live.credentials_of, self.redactor.json_text)
+        self._slots = AccountSlots(self.store, self._live.slots, self._clock.monotonic)
+        self._client = UpstreamClient(self._live.accounts, self._clock, self._limits, self._breakers)
+        self.reconciler = Reconciler(
+            self.store,
+            policy_of=config.poll_policy,
+            interval_of={route.name: route.poll_interval_s for route in self.registry.routes()},
+            redactor=self.redactor,
+        )
+        self._storage = make_storage(config.archive_path, config.archive.url)
+        self.dispatcher = Dispatcher(
+            self.store,
+            read_hooks(config),
+            make_runners(Tools(environ=environ, clock=self._clock, locate=self._storage.locate)),
+            self._clock,
+            hooks_dir=config.hooks_path,
+            redact=self.redactor.text,
+        )
+        self._account_rules = AccountRules(self.registry.routes(), self._live.accounts.keys())
+        self.model_sync = ModelSync(
+            store=self.store,
+            client=self._client,
+            clock=self._clock,
+            payloads=self.payloads,
+            accounts=self._live.accounts.keys(),
+            configured=self._live.named_models,
+            has_lists=self._account_rules.serves_builtin,
+        )
+        self.pruning = Pruning(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
+        self._disk = DiskSpace(config.store_path.parent)
+        self.task_tallies = TaskTallies(self.store, self._clock)
+
+    def _set_up_logging(self, config: Config, secrets: Sequence[str], redactor: Redactor | None) -> Redactor:
+        return configure_logging(
+            config.log.level,
+            json={"auto": None, "json": True, "console": False}[config.log.format],
+            secrets=secrets,
+            # with log.format = "json" the journal gets JSON lines, too
+            sink=None if config.log.format == "json" else self._journal,
+            redactor=redactor,
+        )

@@ -1,0 +1,68 @@
+"""The state of the store for monitoring: small tables of counts, and look-ups with a limit on the rows they read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from tracker.store.sqlite.counts import DELIVERY_STATUSES, LANES_DUE, TASK_STATUSES, archive_counts
+from tracker.store.sqlite.files import log_bytes, size_bytes
+from tracker.store.sqlite.rows import time_of
+from tracker.store.tallies import COUNTED_MOST, OLDEST_OF, StoreGauges
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tracker.store.sqlite.rows import ReadRows
+
+_DUE: Final = f"""
+    {LANES_DUE} SELECT provider, oldest, (SELECT count(*) FROM (
+        SELECT 1 FROM tasks INDEXED BY tasks_due
+        WHERE tasks.account = due.account AND tasks.provider = due.provider AND due_at <= ?1 LIMIT {COUNTED_MOST}))
+    FROM due WHERE oldest <= ?1
+"""
+_OLDEST: Final = """
+    SELECT provider, min(created_at) FROM (
+        SELECT provider, created_at FROM tasks INDEXED BY tasks_status WHERE status = ? ORDER BY id LIMIT ?)
+    GROUP BY provider
+"""
+_OUTBOX: Final = f"SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT {COUNTED_MOST})"
+
+
+async def measure(read: ReadRows, path: Path, now_ms: int) -> StoreGauges:
+    """Read everything.
+
+    Args:
+        read: runs a query.
+        path: the database.
+        now_ms: the present time as the store keeps it.
+    """
+    due: defaultdict[str, int] = defaultdict(int)
+    oldest_due: dict[str, int] = {}
+    for provider, oldest, count in await read(_DUE, (now_ms,)):
+        due[provider] += count
+        oldest_due[provider] = min(oldest, oldest_due.get(provider, oldest))
+    created: dict[str, int] = {}
+    for status in ("PENDING", "RUNNING"):
+        for provider, at in await read(_OLDEST, (status, OLDEST_OF)):
+            created[provider] = min(at, created.get(provider, at))
+    ((outbox,),) = await read(_OUTBOX, ())
+    return StoreGauges(
+        tasks=await _sums(read, "task_counts", "provider", TASK_STATUSES),
+        deliveries=await _sums(read, "delivery_counts", "hook", DELIVERY_STATUSES),
+        archives=await archive_counts(read),
+        due=due,
+        oldest_due={provider: time_of(at) for provider, at in oldest_due.items()},
+        oldest_unfinished={provider: time_of(at) for provider, at in created.items()},
+        outbox=outbox,
+        size_bytes=size_bytes(path),
+        log_bytes=log_bytes(path),
+    )
+
+
+async def _sums(read: ReadRows, table: str, key: str, statuses: tuple[str, ...]) -> Mapping[str, Mapping[str, int]]:
+    """Key -> status -> count, with zeros."""
+    sums = ", ".join(f"sum({status.lower()})" for status in statuses)
+    rows = await read(f"SELECT {key}, {sums} FROM {table} GROUP BY {key}", ())
+    return {name: dict(zip(statuses, numbers, strict=True)) for name, *numbers in rows}

@@ -1,0 +1,81 @@
+"""The paid create of a task: sent once, and its answer read.
+
+Owns what the lack of an answer, or a part of one, means. Must not record anything, and must not send a create again.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tracker.domain.histograms import Histograms
+from tracker.domain.observation import Reading, Submission
+from tracker.domain.task import Reason, UpstreamError
+from tracker.domain.upstream_http import WireReply
+from tracker.errors import NotSent, Unanswered
+from tracker.upstream.tallies import REQUEST_BOUNDS_S
+
+if TYPE_CHECKING:
+    from tracker.clock import Clock
+    from tracker.domain.observation import Payload
+    from tracker.domain.task import Task
+    from tracker.domain.upstream_http import WireRequest
+    from tracker.providers.provider import Provider
+    from tracker.providers.route import Route
+    from tracker.upstream.client import UpstreamClient
+    from tracker.upstream.payloads import Payloads
+
+
+class CreateCalls:
+    """Sends creates.
+
+    Args:
+        client: sends the requests.
+        clock: the arrival time of an answer that is a part only.
+        payloads: reads answers.
+
+    Attributes:
+        durations: route -> seconds of each request.
+    """
+
+    def __init__(self, client: UpstreamClient, clock: Clock, payloads: Payloads) -> None:
+        self._client = client
+        self._clock = clock
+        self._payloads = payloads
+        self.durations: Histograms[str] = Histograms(REQUEST_BOUNDS_S)
+
+    async def exchange(
+        self, task: Task, route: Route, request: WireRequest, *, has_slot: bool
+    ) -> tuple[WireReply | None, Reading | None]:
+        """Send a create: the answer, or the part that arrived with the reading that its incompleteness means."""
+        timer = self.durations[route.name]
+        try:
+            reply = await self._client.fetch(
+                task.account, request, provider=route.provider, paid=True, has_slot=has_slot, timer=timer
+            )
+        except NotSent as error:
+            return None, Reading(
+                submission=Submission.DEFERRED,
+                reason=Reason.UPSTREAM_UNAVAILABLE,
+                error=UpstreamError(message=str(error)),
+                detail=f"certainly not sent: {error}",
+            )
+        except Unanswered as error:
+            reading = Reading(submission=Submission.AMBIGUOUS, detail=str(error))
+            if error.status is None:
+                return None, reading
+            return WireReply(error.status, body=error.body, received_at=self._clock.now()), reading
+        return reply, None
+
+    async def read(
+        self, route: Route, provider: Provider, reply: WireReply | None, unread: Reading | None
+    ) -> tuple[Reading, Payload]:
+        """The reading of an answer, and its payload; see `exchange` for the arguments."""
+        if reply is not None:
+            reading, payload = await self._payloads.read(
+                reply.body, partial(provider.read_create, route, reply), lambda: reply.decoded
+            )
+            if unread is None or reading.submission is Submission.ACCEPTED:
+                return reading, payload  # in a partial answer only an id counts: it proves the acceptance
+        assert unread is not None  # noqa: S101 - there is an answer, or a reading of its absence
+        return unread, None
