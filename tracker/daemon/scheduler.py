@@ -111,9 +111,13 @@ class Scheduler:
             job.due_at = self._now() + interval_s
 
     def ages(self) -> dict[str, float]:
-        """Job -> seconds since a run of it last ended without an error."""
+        """Job, with ``_`` for spaces -> seconds since a run of it last ended without an error."""
         now = self._now()
-        return {job.name: now - job.succeeded_at for job in self._jobs.values() if job.succeeded_at is not None}
+        return {
+            job.name.replace(" ", "_"): now - job.succeeded_at
+            for job in self._jobs.values()
+            if job.succeeded_at is not None
+        }
 
     async def stop(self, within_s: float) -> None:
         """Start no more runs, let running ones end, and cancel those that take longer. May be called again.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Final
 
 from tracker.hooks.health import HookState
+from tracker.hooks.tallies import RETRIED
 from tracker.metrics.families import counter, gauge, histogram
 from tracker.store.tallies import COUNTED_MOST
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from tracker.metrics.sources import Sources
     from tracker.store.tallies import StoreGauges
 
-_OPEN = frozenset({HookState.OPEN, HookState.PROBING})
+_OPEN: Final = frozenset({HookState.OPEN, HookState.PROBING})
+_ENDS: Final = ("succeeded", "failed", "dead", RETRIED)
 
 
 def collect(sources: Sources) -> Iterator[Metric]:
@@ -25,7 +28,7 @@ def collect(sources: Sources) -> Iterator[Metric]:
         "deliveries",
         "Attempts of deliveries whose result is stored: succeeded, failed, dead, or retried.",
         ("hook", "outcome"),
-        hooks.tallies.deliveries,
+        dict.fromkeys(product((spec.name for spec in hooks.specs), _ENDS), 0) | hooks.tallies.deliveries,
     )
     yield histogram(
         "delivery_attempt_duration_seconds", "How long runs of a hook took.", ("hook",), hooks.tallies.durations
@@ -47,7 +50,7 @@ def collect(sources: Sources) -> Iterator[Metric]:
         "archive_attempts",
         "Attempts to archive an output whose result is stored: stored, dead (given up), or retried.",
         ("outcome",),
-        archive.attempts,
+        dict.fromkeys(("stored", "dead", RETRIED), 0) | archive.attempts,
     )
     yield histogram(
         "archive_expiry_margin_seconds",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Final
 
+from tracker.domain.observation import Submission
 from tracker.metrics.families import counter, gauge, histogram
 from tracker.store.tallies import COUNTED_MOST, OLDEST_OF
 
@@ -16,10 +18,16 @@ if TYPE_CHECKING:
     from tracker.metrics.sources import Sources
     from tracker.store.tallies import StoreGauges
 
+_SUBMISSIONS: Final = [submission.value for submission in Submission]
+
 
 def collect(sources: Sources) -> Iterator[Metric]:
-    """What was counted since the start."""
+    """What was counted since the start.
+
+    Counters that alert rules watch begin at 0: Prometheus sees no increase in a series that begins with 1.
+    """
     tasks, http = sources.tasks, sources.http
+    routes = [route.name for route in sources.registry.routes()]
     yield counter(
         "tasks_created",
         "Tasks recorded by this process.",
@@ -35,12 +43,19 @@ def collect(sources: Sources) -> Iterator[Metric]:
     yield histogram(
         "task_duration_seconds", "From the creation of a task to its end.", ("route", "status"), tasks.durations
     )
+    yield histogram(
+        "task_time_to_know_seconds",
+        "From the end of a job by its upstream's words (and clock) to its end here, by what brought it; only where the "
+        "upstream says it.",
+        ("provider", "source"),
+        tasks.times_to_know,
+    )
     yield counter(
         "submits",
         "Attempts to send a create: accepted, refused, deferred (certainly not accepted, and sent again) or ambiguous "
         "(perhaps accepted and charged, and never sent again).",
         ("route", "outcome"),
-        tasks.submits,
+        dict.fromkeys(product(routes, _SUBMISSIONS), 0) | tasks.submits,
     )
     yield histogram(
         "submit_duration_seconds",
@@ -76,7 +91,8 @@ def collect(sources: Sources) -> Iterator[Metric]:
         "callbacks_lost",
         "Ends that a poll found, of tasks with a callback URL, without a callback within 60 s.",
         ("provider",),
-        tasks.lost_callbacks(),
+        dict.fromkeys((route.provider for route in sources.registry.routes() if route.callback), 0)
+        | tasks.lost_callbacks(),
     )
     yield counter(
         "polls",
@@ -94,7 +110,7 @@ def collect(sources: Sources) -> Iterator[Metric]:
         "unknown_statuses",
         "Upstream statuses that no document names; such a task counts as running.",
         ("provider",),
-        tasks.unknown_statuses,
+        dict.fromkeys((provider.name for provider in sources.registry.providers()), 0) | tasks.unknown_statuses,
     )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tracker.store.values import Applied
 
 DURATION_BOUNDS_S: Final = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 3600.0, 14400.0)
+TO_KNOW_BOUNDS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0, 3600.0)
 ACK_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 LOST_AFTER_S: Final = 60.0
 """A poll has found an end, and its callback did not come within so long: the callback counts as lost."""
@@ -53,6 +54,7 @@ class TaskTallies:
         ended: by route, account, status and reason ("" for a success). A task that was given up and succeeds later
             ends twice.
         durations: (route, status) -> seconds from the creation of a task to its end.
+        times_to_know: (provider, source) -> seconds from the end upstream, where that is stated, to the end here.
         observations: by provider, source and outcome.
         acks: provider -> seconds from a callback with a token to its commit.
         callback_at: provider -> when the last such callback was committed.
@@ -67,6 +69,7 @@ class TaskTallies:
         self._lost: Counter[str] = Counter()
         self.ended: Counter[tuple[str, str, str, str]] = Counter()
         self.durations: Histograms[tuple[str, str]] = Histograms(DURATION_BOUNDS_S)
+        self.times_to_know: Histograms[tuple[str, str]] = Histograms(TO_KNOW_BOUNDS_S)
         self.observations: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self.acks: Histograms[str] = Histograms(ACK_BOUNDS_S)
         self.callback_at: dict[str, datetime] = {}
@@ -114,8 +117,12 @@ class TaskTallies:
     def _note_end(self, task: Task) -> None:
         route, status, reason = task.route, task.status._value_, task.reason
         self.ended[route, task.account, status, "" if reason is None else reason._value_] += 1
-        if task.finished_at is not None:
-            self.durations[route, status].observe((task.finished_at - task.created_at).total_seconds())
+        finished_at = task.finished_at
+        if finished_at is not None:
+            self.durations[route, status].observe((finished_at - task.created_at).total_seconds())
+            if task.upstream_finished_at is not None and task.ended_by is not None:
+                took_s = (finished_at - task.upstream_finished_at).total_seconds()
+                self.times_to_know[task.provider, task.ended_by._value_].observe(took_s)
         # an end that the tracker decided itself does not concern callbacks
         if task.ended_by is _POLL and task.expects_callback and not (task.is_given_up or reason is _NOT_FOUND):
             self._settle()
