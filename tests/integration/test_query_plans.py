@@ -45,6 +45,7 @@ TASKS: tuple[dict[str, Any], ...] = (
     {"reason": "expired", "provider": "kling"},
     {"status": "PENDING"},
     {"status": "RUNNING", "provider": "suno"},
+    {"status": "SUCCEEDED"},
     {"status": "SUCCEEDED", "account": "default"},
     {"status": "FAILED", "route": "suno.generate"},
     {"until": after(-1e9)},

@@ -67,8 +67,9 @@ async def test_values_have_the_types_of_their_columns(tmp_path: Path) -> None:
     ("query", "index"),
     [
         ("SELECT * FROM v_tasks WHERE id = 'x'", "sqlite_autoindex_tasks_1"),
-        ("SELECT * FROM v_failures ORDER BY id DESC LIMIT 5", "tasks_status"),
-        ("SELECT * FROM v_active", "tasks_status"),
+        ("SELECT * FROM v_failures ORDER BY id DESC LIMIT 5", "tasks_failed"),
+        ("SELECT * FROM v_active", "tasks_open"),
+        ("SELECT * FROM v_tasks WHERE status = 'RUNNING'", "tasks_open"),
         ("SELECT * FROM v_events WHERE seq > 7", "INTEGER PRIMARY KEY"),
         ("SELECT * FROM v_deliveries WHERE task_id = 'x'", "deliveries_task"),
         ("SELECT * FROM v_outputs WHERE task_id = 'x'", "sqlite_autoindex_tasks_1"),

@@ -47,8 +47,8 @@ COUNT_DUE: Final = f"""
 """
 
 OLDEST_OPEN: Final = """
-    SELECT (SELECT created_at FROM tasks INDEXED BY tasks_status WHERE status = 'PENDING' ORDER BY id LIMIT 1),
-           (SELECT created_at FROM tasks INDEXED BY tasks_status WHERE status = 'RUNNING' ORDER BY id LIMIT 1)
+    SELECT (SELECT created_at FROM tasks INDEXED BY tasks_open WHERE status = 'PENDING' ORDER BY id LIMIT 1),
+           (SELECT created_at FROM tasks INDEXED BY tasks_open WHERE status = 'RUNNING' ORDER BY id LIMIT 1)
 """
 
 

@@ -42,8 +42,9 @@ COMMON: Final = 20
 _ALL: Final = "pending + running + succeeded + failed"
 _BY_ID: Final = "tasks INDEXED BY sqlite_autoindex_tasks_1"
 _BY_LABEL: Final = "labels INDEXED BY labels_value CROSS JOIN tasks ON tasks.id = labels.task_id"
-_BY_STATUS: Final = "tasks INDEXED BY tasks_status"
+_BY_OPEN: Final = "tasks INDEXED BY tasks_open"
 _BY_FAILED: Final = "tasks INDEXED BY tasks_failed"
+_OPEN: Final = frozenset({"PENDING", "RUNNING"})
 _LABEL: Final = "EXISTS (SELECT 1 FROM labels WHERE task_id = tasks.id AND name = ? AND value = ?)"
 _HAS_TEXT: Final = """
     (instr(lower(tasks.id || ' ' || coalesce(external_id, '') || ' ' || coalesce(model, '') || ' '
@@ -176,8 +177,10 @@ async def _choose(read: ReadRows, wanted: TaskFilter) -> _Source | None:
             return None
         if wanted.reason is not None or wanted.status == "FAILED":
             source = _Source(_BY_FAILED, conditions=(("status = 'FAILED'",), *columns))
-        elif status and (not columns or await _is_common(read, wanted, total)):
-            source = _Source(_BY_STATUS, conditions=status, checks=columns)
+        elif wanted.status in _OPEN and (not columns or await _is_common(read, wanted, total)):
+            source = _Source(_BY_OPEN, conditions=((f"status = '{wanted.status}'",),), checks=columns)
+        elif not columns:
+            source = _Source(_BY_ID, checks=status)
         elif len(counted) <= MAX_LANES:
             lanes = tuple((provider, account, route) for provider, account, route, _ in counted)
             source = _Source(_BY_ID, checks=status, lanes=lanes)
