@@ -72,6 +72,8 @@ def check(payload: Payload, route: Route) -> None:
             (expect["derived_output_path"], True)
         ]
     assert iso(reading.finished_at) == expect.get("finished_at")
+    assert (None if reading.cost is None else str(reading.cost)) == expect.get("cost")
+    assert (None if reading.usage is None else orjson.loads(reading.usage)) == expect.get("usage")
     error = reading.error
     assert payload.allows("error_code", error.code if error else None)
     assert payload.allows("error_message", error.message if error else None)

@@ -102,8 +102,8 @@ def test_payload_of_a_shipped_provider_is_read_as_expected(file: Path) -> None:
     assert (error.message if error else None) == expect["error_message"]
     assert reading.progress == expect.get("progress")
     assert reading.retry_after_s == expect.get("retry_after_s")
-    if "cost" in expect:
-        assert reading.detail == f"the upstream states a cost of {expect['cost']}"
+    assert (None if reading.cost is None else str(reading.cost)) == expect.get("cost")
+    assert (None if reading.usage is None else orjson.loads(reading.usage)) == expect.get("usage")
     check_outputs(reading.outputs, expect)
 
 

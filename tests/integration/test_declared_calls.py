@@ -88,7 +88,7 @@ async def test_fields_of_request_and_reply_lead_to_the_result(tmp_path: Path) ->
             assert done["upstream_finished_at"] == iso(ended)
             assert (done["status"], [one["kind"] for one in done["outputs"]]) == ("SUCCEEDED", ["video"])
             assert done["outputs"][0]["url"] is None, "it needs the key"
-            assert "the upstream states a cost of 0.5 USD" in str(await api.events(task))
+            assert done["cost"] == {"amount": 0.5, "currency": "USD", "kind": "actual"}
             status, problem = await api.call("POST", "/v1/tasks", {"route": "pelican.film", "external_id": "F2"})
             assert (status, "needs a part of the create" in str(problem)) == (422, True)
     assert list(upstream.requests) == ["POST /films", f"GET {STATE}/eu/F/1", "GET /files/7"]

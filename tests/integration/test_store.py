@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ from tests.kits.clock import after
 from tests.kits.factories import EXTERNAL_ID, make_answer, make_observation, make_output, make_task_name
 from tests.kits.world import LANE, World, start_calls
 from tracker.domain.archives import ArchiveState
+from tracker.domain.costs import Cost
 from tracker.domain.judge import Step
 from tracker.domain.observation import Observation, Source, Submission
 from tracker.domain.records import task_json
@@ -297,6 +299,8 @@ async def test_the_views_read_like_the_json(tmp_path: Path) -> None:
             payload='{"a":1}',
             at=9.001,
             finished_at=after(7),
+            usage='{"seconds":182.4}',
+            cost=Cost(Decimal("0.123456789"), "USD"),
         )
         await world.follow(2)
         await world.poll(2, Status.FAILED, error=UpstreamError("430", "no", 200), at=9.5, finished_at=after(10))
@@ -308,11 +312,15 @@ async def test_the_views_read_like_the_json(tmp_path: Path) -> None:
                 row = dict(connection.execute("SELECT * FROM v_tasks WHERE id = ?", (shown["id"],)).fetchone())
             finally:
                 connection.close()
-            assert set(row) == {*shown, "duration_s", "queue_s", "noticed_after_s"}
+            costs = {"cost_amount", "cost_currency", "cost_kind"}
+            assert set(row) == {*shown, *costs, "duration_s", "queue_s", "noticed_after_s"} - {"cost"}
             assert list(row)[-4:] == ["labels", "outputs", "request", "result"], "the long ones come last"
             took_s = (row.pop("duration_s"), row.pop("queue_s"), row.pop("noticed_after_s"))
             assert took_s == ((9.001, 1.999, 2.001) if n == 1 else (9.5, None, 0.0)), "an upstream's clock may be ahead"
-            for name in ("error", "request", "result", "labels"):
+            cost = {name: row.pop(f"cost_{name}") for name in ("amount", "currency", "kind")}
+            assert shown.pop("cost") == (cost if n == 1 else None)
+            assert cost["amount"] == (0.123456789 if n == 1 else None)
+            for name in ("error", "request", "result", "labels", "usage"):
                 assert (row.pop(name) or "null") == json.dumps(shown[name], separators=(",", ":"))
                 del shown[name]
             outputs = shown.pop("outputs")

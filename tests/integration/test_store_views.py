@@ -26,6 +26,7 @@ COLUMNS = {
     "v_finished": {"id": "TEXT", "result": "TEXT"},
     "v_failures": {"id": "TEXT", "request": "TEXT"},
     "v_daily": {"day": "TEXT", "route": "TEXT", "tasks": "INTEGER", "mean_s": "REAL"},
+    "v_costs": {"day": "TEXT", "route": "TEXT", "currency": "TEXT", "tasks": "INTEGER", "amount": "REAL"},
     "v_routes": {"route": "TEXT", "failed": "INTEGER", "success_rate": "REAL", "p95_s": "REAL"},
 }
 

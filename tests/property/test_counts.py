@@ -29,6 +29,14 @@ EDITS = (
     "UPDATE archives SET state = 'dead', due_at = NULL, finished_at = 1 WHERE task_id = ?",
     "DELETE FROM archives WHERE task_id = ?",
     "DELETE FROM tasks WHERE id = ?",
+    "UPDATE tasks SET cost_amount = 5, cost_currency = 'USD', cost_kind = 'actual' WHERE id = ?",
+    "UPDATE tasks SET cost_amount = 7, cost_currency = 'credits', cost_kind = 'estimate' WHERE id = ?",
+    "UPDATE tasks SET cost_amount = NULL, cost_currency = NULL, cost_kind = NULL WHERE id = ?",
+    "UPDATE tasks SET price_amount = 3, price_currency = 'USD' WHERE id = ?",
+    "UPDATE tasks SET price_amount = NULL, price_currency = NULL WHERE id = ?",
+    "INSERT INTO labels (task_id, name, value) VALUES (?, 'user', '7')",
+    "UPDATE labels SET value = '8' WHERE task_id = ?",
+    "DELETE FROM labels WHERE task_id = ?",
 )
 """What a user may do with the sqlite3 shell; the schema refuses some of it, depending on the task."""
 
@@ -64,7 +72,7 @@ async def check(acts: list[tuple[str, int, int]], edits: list[tuple[int, int]], 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     acts=st.lists(ACTS, min_size=4, max_size=25),
-    edits=st.lists(st.tuples(st.sampled_from(range(len(EDITS))), st.sampled_from(TASKS)), max_size=8),
+    edits=st.lists(st.tuples(st.sampled_from(range(len(EDITS))), st.sampled_from(TASKS)), max_size=12),
     aged_days=st.sampled_from((0, 2)),
 )
 def test_counts_are_those_of_the_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import orjson
 import pytest
 
 from tests.unit.test_declared import SHIPPED, load, mistakes, reply
-from tracker.domain.observation import Cost, Trouble
+from tracker.domain.costs import Cost
+from tracker.domain.observation import Trouble
 from tracker.domain.task import ExternalId, Reason, Status
 from tracker.domain.upstream_http import AuthHeader, AuthStyle, WireReply
 from tracker.errors import PayloadInvalid
@@ -252,7 +254,7 @@ def test_a_success_without_outputs_is_followed_by_the_call_for_the_result() -> N
 
 
 def test_the_result_is_read_with_the_status() -> None:
-    """Outputs with lengths and the key, and the cost in the history."""
+    """Outputs with lengths and the key, and the cost."""
     route, provider = load(FILM)
     files = [{"url": "https://api.example.com/1.mp4", "seconds": 5.5}, {"url": "https://api.example.com/2.mp4"}]
     reading = provider.read_poll(route, second_call(DONE, reply({"files": files})))
@@ -262,8 +264,7 @@ def test_the_result_is_read_with_the_status() -> None:
         ("https://api.example.com/2.mp4", 5.5),
     ]
     assert all(one.authenticated and one.key_header == "Authorization: Key {key}" for one in reading.outputs)
-    assert reading.cost == Cost(0.25, "EUR")
-    assert reading.detail == "the upstream states a cost of 0.25 EUR"
+    assert reading.cost == Cost(Decimal("0.25"), "EUR")
 
 
 def test_a_declared_http_status_of_the_result_is_a_failure() -> None:
@@ -445,7 +446,7 @@ def test_the_example_of_the_readme_does_what_its_comments_say() -> None:
     payload = {"payload": '{"urls": ["https://pelican.example/1.mp4"]}', "seconds": 4}
     reading = provider.read_poll(route, provider.join_result(route, done, reply(payload)))
     assert [(one.url, one.duration_s) for one in reading.outputs] == [("https://pelican.example/1.mp4", 4)]
-    assert reading.cost == Cost(3, "credits")
+    assert reading.cost == Cost(Decimal(3), "credits")
     called = provider.read_callback(route, {"job": "j1", "end": "FINE", "body": payload})
     assert (called.status, called.outputs) == (Status.SUCCEEDED, reading.outputs)
     assert provider.read_callback(route, {"job": "j1", "end": "LOST"}).status is Status.FAILED

@@ -1,4 +1,4 @@
-"""Figures in the answers about ended jobs: how times are written."""
+"""Figures in the answers about ended jobs: times, usage and costs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ import pytest
 
 from tracker.domain.observation import Reading
 from tracker.domain.records import iso
-from tracker.domain.task import Status
-from tracker.providers.reading.figures import CHINA, FigureFields, find_time, with_figures
+from tracker.domain.task import Status, UpstreamError
+from tracker.providers.reading.figures import (
+    CHINA,
+    FigureFields,
+    credits_of,
+    find_time,
+    with_callback_figures,
+    with_figures,
+)
 
 MORNING = "2026-01-05T01:49:16.000Z"
 
@@ -60,3 +67,37 @@ def test_only_the_end_of_a_job_has_a_time() -> None:
     body = {"data": {"done_at": None, "changed_at": 1767577756}}
     assert with_figures(Reading(status=Status.RUNNING), body, fields).finished_at is None
     assert iso(with_figures(Reading(status=Status.FAILED), body, fields).finished_at) == MORNING
+
+
+FIELDS = FigureFields(
+    usage=("usage", "credits"), find_cost=lambda usage: credits_of(usage.get("credits")), refunds=frozenset({"531"})
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "usage", "cost"),
+    [
+        ({"data": {"usage": {"tokens": 7}, "credits": "0.4"}}, '{"tokens":7,"credits":"0.4"}', "0.4 credits"),
+        ({"usage": {"credits": 1}}, '{"credits":1}', "1 credit"),
+        ({"credits": -1}, '{"credits":-1}', None),
+        ({"credits": 1e300}, '{"credits":1e+300}', None),
+        ({"credits": 2**70}, None, None),
+        ({"credits": "\ud800"}, None, None),
+        ({"usage": {"text": "x" * 20_000}, "credits": 2}, None, "2 credits"),
+        ({"usage": "7", "credits": None}, '{"usage":"7"}', None),
+        ({"usage": {}}, None, None),
+    ],
+)
+def test_what_a_job_used(body: object, usage: str | None, cost: str | None) -> None:
+    """An object of figures or single figures are stored as they are written; an implausible cost is not one."""
+    read = with_figures(Reading(status=Status.SUCCEEDED), body, FIELDS)
+    assert (read.usage, read.cost and str(read.cost)) == (usage, cost)
+
+
+def test_a_refund_is_a_cost_of_nothing() -> None:
+    """By the code of the failure, although the callbacks of this provider have no figures."""
+    silent = FigureFields(usage=("credits",), refunds=frozenset({"531"}), in_callbacks=False)
+    failed = Reading(status=Status.FAILED, error=UpstreamError("531", "refunded"))
+    assert str(with_callback_figures(failed, {"credits": 7}, silent).cost) == "0 credits"
+    other = Reading(status=Status.FAILED, error=UpstreamError("500", "no"))
+    assert with_callback_figures(other, {"credits": 7}, silent).cost is None

@@ -31,7 +31,8 @@ TASK_FIELDS = [
     "id", "route", "provider", "account", "external_id", "status", "stage", "progress", "reason", "error",
     "retryable", "user_message", "outputs", "request", "result", "labels", "model", "created_at", "submitted_at",
     "started_at", "finished_at", "next_poll_at", "polls", "callbacks", "version", "origin",
-    "ended_by", "stage_at", "upstream_finished_at", "retry_of",
+    "ended_by", "stage_at", "upstream_finished_at", "usage", "cost",
+    "retry_of",
 ]  # fmt: skip
 OUTPUT_FIELDS = ["n", "kind", "url", "mime", "title", "duration_s", "archived", "path", "bytes", "sha256"]
 EVENT_FIELDS = ["seq", "task_id", "at", "source", "stage", "outcome", "from", "to", "detail", "payload"]

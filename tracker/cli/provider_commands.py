@@ -210,7 +210,7 @@ def _described(kind: str, file: str, reply: WireReply | None, reading: Reading) 
         "progress": reading.progress,
         "outputs": [_output_json(output) for output in reading.outputs],
         "error": error and {"code": error.code, "message": error.message},
-        "cost": reading.cost and {"amount": reading.cost.amount, "currency": reading.cost.currency},
+        "cost": reading.cost and {"amount": float(reading.cost.amount), "currency": reading.cost.currency},
         "retry_after_s": reading.retry_after_s,
         "detail": "it only causes a poll" if is_hint else reading.detail,
         "second_call": None,

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from tracker.domain.costs import Cost
 from tracker.domain.outputs import output_identity
 from tracker.domain.statuses import Source
 from tracker.domain.task import ExternalId, Output, Reason, Stage, Status, TaskId, UpstreamError
@@ -66,13 +67,6 @@ class Submission(StrEnum):
     """May have been accepted and charged: never sent again."""
 
 
-class Cost(NamedTuple):
-    """What a job cost by the upstream's own words, in a currency (``USD``) or a unit of its own (``credits``)."""
-
-    amount: float
-    currency: str
-
-
 class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
     """The meaning of one payload of a provider.
 
@@ -90,7 +84,8 @@ class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
         next_model: of a deferred create: the model to send it for instead, see `tracker.domain.ai_models`.
         held: of a deferred create: it waits until its account's key is accepted.
         finished_at: when the job ended by the upstream's own words.
-        cost: what the upstream says the job cost; only ``detail`` puts it into the history.
+        usage: the upstream's own figures about an ended job, a JSON object as text.
+        cost: what an ended job cost by the upstream's own words; else an estimate by its result.
         detail: a short addition for the history, without secrets.
         renews: the poll came after the end of the task, only to renew the URLs of outputs.
     """
@@ -111,6 +106,7 @@ class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
     next_model: str | None = None
     held: bool = False
     finished_at: datetime | None = None
+    usage: str | None = None
     cost: Cost | None = None
     detail: str | None = None
     renews: bool = False

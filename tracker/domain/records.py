@@ -17,6 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field, to_builtins
 from msgspec.structs import asdict, fields
 
 from tracker.domain.archives import ArchiveState, file_of
+from tracker.domain.costs import CostKind
 from tracker.domain.hook_events import DeliveryStatus, HookEvent
 from tracker.domain.statuses import Origin, Source
 from tracker.domain.task import Reason, Stage, Status, TaskId, UpstreamError
@@ -25,6 +26,7 @@ from tracker.domain.user_messages import user_message
 
 if TYPE_CHECKING:
     from tracker.domain.archives import ArchivedFile, ArchiveRecord
+    from tracker.domain.costs import Cost
     from tracker.domain.task import Output, Task
 
 Json = Any
@@ -115,6 +117,19 @@ class OutputView(Struct, frozen=True):
     text: Text | UnsetType = UNSET
 
 
+class CostView(Struct, frozen=True):
+    """An amount of money, or of the upstream's own units."""
+
+    amount: float
+    currency: Annotated[str, Meta(description="A currency such as USD, or a unit of the upstream such as credits.")]
+    kind: Annotated[CostKind, Meta(description="actual: the upstream says so; estimate: by the configured prices.")]
+
+
+def cost_json(cost: Cost | None) -> dict[str, Json] | None:
+    """The public form of a cost."""
+    return None if cost is None else to_json(CostView, cost, amount=float(cost.amount))
+
+
 class TaskView(Struct, frozen=True):
     """The public form of a task."""
 
@@ -149,6 +164,8 @@ class TaskView(Struct, frozen=True):
     upstream_finished_at: Annotated[
         datetime | None, Meta(description="When the job ended by the upstream's own words; null where it says nothing.")
     ]
+    usage: Annotated[dict[str, Any] | None, Meta(description="The upstream's own figures about it, as it wrote them.")]
+    cost: Annotated[CostView | None, Meta(description="What it cost; null until it has ended, and where nobody says.")]
     retry_of: Annotated[TaskId | None, Meta(description="The task whose request it sends again.")]
 
 
@@ -262,6 +279,8 @@ def task_json(record: TaskRecord) -> dict[str, Json]:
         result=record.result,
         labels=dict(record.labels),
         next_poll_at=task.due_at,
+        usage=None if task.usage is None else orjson.loads(task.usage),
+        cost=cost_json(task.cost),
         origin=record.origin,
         retry_of=record.retry_of,
     )

@@ -8,6 +8,7 @@ from typing import NewType
 
 from msgspec import Struct
 
+from tracker.domain.costs import Cost
 from tracker.domain.ids import TaskId
 from tracker.domain.statuses import Reason, Source, Status
 
@@ -140,6 +141,9 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
         missing_output_since: since when it has reported success without outputs.
         unknown_status: the last upstream status that is not in the contract.
         unknown_statuses: how often one was seen.
+        usage: the upstream's own figures about the ended job, a JSON object as text.
+        price: what it counts in the budget of its account: first an estimate of its request, then what it cost.
+        cost: what it cost; None until it has ended, and where nobody says.
         ended_by: the source of the observation that ended it; None for one that ended before this was recorded.
         version: grows by one with each change.
     """
@@ -180,6 +184,9 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
     result_seq: int | None = None
     stage_at: datetime | None = None
     upstream_finished_at: datetime | None = None
+    usage: str | None = None
+    price: Cost | None = None
+    cost: Cost | None = None
     version: int = 1
 
     @property

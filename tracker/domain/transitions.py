@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tracker.domain.archives import renew_urls
+from tracker.domain.costs import charge_of
 from tracker.domain.event_text import count_outputs, describe_advance, error_text, final_text
 from tracker.domain.figures import plausible_end
 from tracker.domain.hook_events import HookEvent
@@ -328,6 +329,8 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
     """SUCCEEDED with outputs, or FAILED with a reason."""
     reading = observation.reading
     upstream_finished_at = reading.finished_at and plausible_end(reading.finished_at, task.submitted_at, now)
+    is_refused = task.submit_state is SubmitState.REFUSED or task.submit_state is SubmitState.QUEUED
+    cost, price = charge_of(reading.cost, task.price, is_refused=is_refused)
     if reading.status is _SUCCEEDED:
         stage = _COMPLETE if task.stage is not None or reading.stage is not None else None
         ended = replace(
@@ -344,6 +347,9 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
             ended_by=observation.source,
             finished_at=now,
             upstream_finished_at=upstream_finished_at,
+            usage=reading.usage,
+            price=price,
+            cost=cost,
             progress_at=now,
         )
         revived = f", after it was given up as {task.reason}" if task.is_given_up else ""
@@ -362,6 +368,9 @@ def _end(task: Task, observation: Observation, now: datetime, announces: tuple[H
         ended_by=observation.source,
         finished_at=now,
         upstream_finished_at=upstream_finished_at,
+        usage=reading.usage,
+        price=price,
+        cost=cost,
         progress_at=now,
     )
     detail = f"failed: {reason} ({reading.detail or error_text(reading.error)})"

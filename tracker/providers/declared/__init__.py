@@ -38,6 +38,7 @@ The format::
     error_message = "error.message"          # optional
     ok_codes = ["0"]                         # error codes of success; default: 0, 200, success and ok
     finished_at = "completed_at"             # optional: when a job ended, see below
+    usage = "usage"                          # optional: an object of what it used, stored as it is
     cost = "usage.cost"                      # optional: what a finished job cost …
     currency = "USD"                         # … and in what: a currency, or a unit such as "credits"
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tracker.domain.costs import Cost, exact
 from tracker.domain.lenient_json.decoder import Form
-from tracker.domain.observation import Cost, Reading, Submission, Trouble
+from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
 from tracker.domain.upstream_http import AuthHeader, AuthStyle, WireReply, WireRequest
 from tracker.errors import PayloadInvalid
@@ -29,7 +30,7 @@ from tracker.providers.reading.decoded_reply import DecodedReply, decode_reply
 from tracker.providers.reading.error_meanings import Meaning, failed, meaning_of
 from tracker.providers.reading.error_shapes import find_error
 from tracker.providers.reading.fields import distinct, find_code, find_seconds, find_text, parse_id, require_object
-from tracker.providers.reading.figures import find_time
+from tracker.providers.reading.figures import find_time, usage_text
 from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.statuses import read_by_status
 from tracker.providers.route import Created, Route
@@ -258,10 +259,7 @@ class _Reader:
 
         def with_outputs(reading: Reading) -> Reading:
             outputs, detail = self._find_outputs(body)
-            cost = self._find_cost(body)
-            if cost is not None and detail is None:
-                detail = f"the upstream states a cost of {cost.amount:g} {cost.currency}"
-            return replace(reading, outputs=outputs, detail=detail, cost=cost)
+            return replace(reading, outputs=outputs, detail=detail)
 
         def with_error(reading: Reading) -> Reading:
             error = self._find_error(body)
@@ -273,7 +271,7 @@ class _Reader:
         reading = Reading(external_id=external_id, upstream_status=said)
         http_status = body.get(RESULT_HTTP)
         if isinstance(http_status, int) and http_status in self._failed_http:
-            return with_error(reading)
+            return self._with_figures(with_error(reading), body)
         known = self._statuses if statuses is None else statuses
         read = read_by_status(
             reading,
@@ -283,9 +281,26 @@ class _Reader:
             unfinished=lambda reading: replace(reading, progress=self._find_progress(body)),
             missing=f"nothing at task.status ({task.status})",
         )
-        if task.finished_at is None or read.status is None or not read.status.is_terminal:
-            return read
-        return replace(read, finished_at=find_time(_search_figure(task.finished_at, body, "task.finished_at")))
+        return self._with_figures(read, body) if read.status is not None and read.status.is_terminal else read
+
+    def _with_figures(self, reading: Reading, body: Mapping[str, Json]) -> Reading:
+        """What a reply about an ended job says besides; a path that does not fit says nothing."""
+        task = self._task
+        ended, used, paid = (
+            _search_figure(path, body, key)
+            for key, path in (
+                ("task.finished_at", task.finished_at),
+                ("task.usage", task.usage),
+                ("task.cost", task.cost),
+            )
+        )
+        amount = exact(paid)
+        return replace(
+            reading,
+            finished_at=find_time(ended),
+            usage=usage_text(used),
+            cost=None if amount is None else Cost(amount, task.currency),
+        )
 
     def _find_id(self, body: Mapping[str, Json]) -> ExternalId | None:
         return parse_id(search(self._task.id, body, "task.id"), self._task.id)
@@ -298,10 +313,6 @@ class _Reader:
         """The outputs; without any, what the expressions found instead."""
         found = distinct(output for rule in self._outputs for output in outputs_of(rule, body, self._key_header))
         return found, None if found else "; ".join(why_no_output(rule, body) for rule in self._outputs)
-
-    def _find_cost(self, body: Mapping[str, Json]) -> Cost | None:
-        amount = find_seconds(_search_figure(self._task.cost, body, "task.cost"))
-        return None if amount is None else Cost(amount, self._task.currency)
 
     def _find_meaning(self, error: UpstreamError) -> Meaning | None:
         """The meaning of a code in ``[reasons]``, complete or by its beginning; the longest match counts."""

@@ -192,6 +192,7 @@ class TaskTable(Table):
     error_message: Expression | None = None
     ok_codes: Annotated[list[str | int], Field(min_length=1)] | None = None
     finished_at: Expression | None = None
+    usage: Expression | None = None
     cost: Expression | None = None
     currency: Annotated[str, AfterValidator(_check_currency)] = "USD"
 

@@ -25,6 +25,7 @@ from tracker.providers.provider import Provider, sync_entry
 from tracker.providers.reading import error_meanings as meanings
 from tracker.providers.reading.error_meanings import Meaning, failed
 from tracker.providers.reading.fields import find_code, find_id, list_objects
+from tracker.providers.reading.figures import FigureFields, dollars_in
 from tracker.providers.reading.outputs import find_text_output, find_texts, json_output
 from tracker.providers.reading.requests import (
     list_problem,
@@ -171,4 +172,5 @@ PROVIDER = Provider(
         ),
         _entry(_route("count-tokens", "messages/count_tokens", "token count"), check_count, _read_count),
     ),
+    figures=FigureFields(find_cost=dollars_in),
 )

@@ -33,6 +33,7 @@ from tracker.providers.reading.fields import (
     list_objects,
     mime_of,
 )
+from tracker.providers.reading.figures import FigureFields, dollars_in
 from tracker.providers.reading.outputs import find_inline_output, find_text_output, find_texts, json_output
 from tracker.providers.reading.requests import list_problem, stream_problem, text_problem
 from tracker.providers.route import SAMPLE_PROMPT, Route
@@ -216,4 +217,5 @@ PROVIDER = Provider(
             find_otherwise=find_texts,
         ),
     ),
+    figures=FigureFields(usage=("usageMetadata", "usage_metadata", "usage"), find_cost=dollars_in),
 )

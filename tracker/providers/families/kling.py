@@ -11,11 +11,13 @@ https://kling.ai/document-api/api/get-started/error-codes for error codes (all r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tracker.domain.costs import Cost, exact
 from tracker.domain.observation import Reading, Trouble
 from tracker.domain.request_fields import UNDOCUMENTED, RequestFields
 from tracker.domain.task import ExternalId, Output, Status, UpstreamError
@@ -257,6 +259,18 @@ def _read_reason(task: Mapping[str, Json], around: UpstreamError | None) -> Upst
     return find_error({"error": task.get("error")})
 
 
+def _find_units(usage: Mapping[str, Json]) -> Cost | None:
+    """The units deducted: ``final_unit_deduction``, in the newer dialect ``billing[]``."""
+    total = exact(usage.get("final_unit_deduction"))
+    charged = usage.get("billing")
+    if total is None and isinstance(charged, list):
+        units = [item for item in charged if isinstance(item, dict) and item.get("charge_type") == "unit"]
+        amounts = [exact(item.get("amount")) for item in units]
+        known = [amount for amount in amounts if amount is not None]
+        total = sum(known, Decimal(0)) if known and len(known) == len(charged) else None
+    return None if total is None else Cost(total, "units")
+
+
 def entry(
     name: str,
     path: str,
@@ -311,6 +325,10 @@ PROVIDER = Provider(
         entry("omni-image", "images/omni-image", "image", _MEDIA_PAGE, kling_fields.OMNI_IMAGE),
     ),
     callback_ids=callback_ids,
-    figures=FigureFields(finished=("updated_at", "update_time")),
+    figures=FigureFields(
+        finished=("updated_at", "update_time"),
+        usage=("final_unit_deduction", "billing"),
+        find_cost=_find_units,
+    ),
 )
 """The last change of an ended task is its end; in milliseconds."""

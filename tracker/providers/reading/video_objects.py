@@ -23,7 +23,7 @@ from tracker.providers.reading.envelopes import STATUSES, TASK_IDS, find_bare_id
 from tracker.providers.reading.error_meanings import FindMeaning, failed
 from tracker.providers.reading.error_shapes import find_error, find_message
 from tracker.providers.reading.fields import find_code, find_id, find_percent, find_text, require_status
-from tracker.providers.reading.figures import FigureFields
+from tracker.providers.reading.figures import FigureFields, dollars_in
 from tracker.providers.reading.outputs import find_outputs
 from tracker.providers.reading.replies import read_creation, read_status
 from tracker.providers.reading.statuses import find_status, read_by_status, spelled
@@ -53,7 +53,8 @@ _FLAGS = frozenset({"success", "succeed", "ok", "successful"})
 """Statuses of an envelope about the call itself, not about a task."""
 
 VIDEO_FIGURES = FigureFields(
-    finished=("completed_at", "completedAt", "finished_at", "finishedAt", "finish_time", "finishTime")
+    finished=("completed_at", "completedAt", "finished_at", "finishedAt", "finish_time", "finishTime"),
+    find_cost=dollars_in,
 )
 """Without a zone a time says nothing here. **Source**: ``completed_at`` is OpenAI's, ``finish_time`` that of gateways
 of the new-api family, see above."""

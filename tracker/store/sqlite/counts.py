@@ -52,6 +52,15 @@ OLDEST_OPEN: Final = """
 """
 
 
+DAY: Final = "created_at / 86400000"
+_COSTS: Final = (
+    f"(SELECT id, {DAY} AS day, route, account, cost_currency AS currency, cost_kind AS kind, cost_amount"
+    " FROM tasks WHERE cost_amount IS NOT NULL)"
+)
+_PRICES: Final = (
+    f"(SELECT {DAY} AS day, account, price_currency AS currency, price_amount AS amount"
+    " FROM tasks WHERE price_amount IS NOT NULL)"
+)
 _COUNTED: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]]] = {
     "task_counts": (
         ("provider", "account", "route"),
@@ -69,6 +78,17 @@ _COUNTED: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str], str]]] = 
         "deliveries",
     ),
     "archive_counts": (("state",), {"files": "1"}, "archives"),
+    "spending": (
+        ("day", "account", "currency"),
+        {"amount": "amount"},
+        _PRICES,
+    ),
+    "cost_days": (("day", "route", "account", "currency", "kind"), {"tasks": "1", "amount": "cost_amount"}, _COSTS),
+    "cost_labels": (
+        ("name", "value", "currency", "kind"),
+        {"tasks": "1", "amount": "cost_amount"},
+        f"labels JOIN {_COSTS} AS costs ON costs.id = labels.task_id",
+    ),
 }
 """Table -> its keys, its numbers with the rows that each counts, and where the rows are."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import compress
@@ -32,8 +32,11 @@ from tracker.domain.task import (
 from tracker.domain.user_messages import user_message
 
 if TYPE_CHECKING:
+    from tracker.domain.costs import Cost
     from tracker.store.values import DeliveryFilter
 
+UNIT = 10**9
+"""Amounts are stored as integers, in billionths: SQLite adds integers exactly, and texts not at all."""
 MAX_ROWS = 64
 """Rows that one statement writes."""
 
@@ -49,6 +52,11 @@ def _types_of(name: str) -> set[Any]:
     return {_HINTS[name], *get_args(_HINTS[name])}
 
 
+def _no_amount(name: str) -> str:
+    """On a plain column IS NULL is always false in a RETURNING clause here (SQLite 3.40); on an expression it works."""
+    return f"coalesce({name}_amount, {name}_currency) IS NULL"
+
+
 def _column_of(name: str) -> str:
     """How a field of a task is selected, as JSON: times in seconds, JSON as it is."""
     if name == "outputs":
@@ -56,6 +64,10 @@ def _column_of(name: str) -> str:
     if name == "error":
         fields = "'code', error_code, 'message', error_message, 'http_status', error_http_status"
         return f"iif(coalesce(error_code, error_message, error_http_status) IS NULL, NULL, json_object({fields}))"
+    if name == "cost":
+        return f"iif({_no_amount('cost')}, NULL, json_array(cost_amount / {UNIT}.0, cost_currency, cost_kind))"
+    if name == "price":
+        return f"iif({_no_amount('price')}, NULL, json_array(price_amount / {UNIT}.0, price_currency, 'estimate'))"
     return f"{name} / 1000.0" if datetime in _types_of(name) else name
 
 
@@ -149,7 +161,7 @@ def enum_text(value: Status | Stage | Reason | SubmitState | Source | None) -> s
 
 
 def _store_of(name: str) -> Callable[[Any], Any] | None:
-    """How a value of a field of a task is stored; None: as it is. An error takes three columns, see `_update_of`."""
+    """How a value of a field of a task is stored; None: as it is. For those with several columns see `_SPREAD`."""
     if name == "outputs":
         return outputs_text
     types = _types_of(name)
@@ -157,6 +169,22 @@ def _store_of(name: str) -> Callable[[Any], Any] | None:
         return to_ms
     return attrgetter("_value_") if types & {Status, Stage, Reason, SubmitState, Source} else None
 
+
+def _error_values(error: UpstreamError | None) -> tuple[Any, ...]:
+    return (None, None, None) if error is None else (error.code, error.message, error.http_status)
+
+
+def cost_values(cost: Cost | None) -> tuple[int | None, str | None, str | None]:
+    """Amount, currency and kind as they are stored."""
+    return (None, None, None) if cost is None else (int(cost.amount * UNIT), cost.currency, str(cost.kind))
+
+
+_SPREAD: Mapping[str, tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]] = {
+    "error": (("error_code", "error_message", "error_http_status"), _error_values),
+    "cost": (("cost_amount", "cost_currency", "cost_kind"), cost_values),
+    "price": (("price_amount", "price_currency"), lambda price: cost_values(price)[:2]),
+}
+"""Fields of a task with several columns: these, and their values."""
 
 _FIELDS = Task.__struct_fields__
 _STATUS = _FIELDS.index("status")
@@ -191,9 +219,8 @@ def task_update(before: Task, after: Task) -> tuple[tuple[str, ...], list[Any]]:
     for n, store in update.stores:
         if (value := values[n]) is not None:
             values[n] = store(value)
-    if update.has_error:
-        error = after.error or UpstreamError()
-        values += (error.code, error.message, error.http_status)
+    for n, spread in update.spread:
+        values += spread(new[n])
     if update.has_message:
         values.append(user_message(after))
     return update.columns, values
@@ -205,11 +232,12 @@ class _Update(NamedTuple):
     Attributes:
         fields: the positions of those that are one column each.
         stores: where the values of a row need a function to be stored, and which; None is stored as it is.
+        spread: the positions of those with several columns, and what makes their values.
     """
 
     fields: tuple[int, ...]
     stores: tuple[tuple[int, Callable[[Any], Any]], ...]
-    has_error: bool
+    spread: tuple[tuple[int, Callable[[Any], tuple[Any, ...]]], ...]
     has_message: bool
     columns: tuple[str, ...]
 
@@ -219,14 +247,16 @@ def _update_of(positions: tuple[int, ...]) -> _Update:
     if _STATUS in positions:
         positions = tuple(sorted({*positions, *_WITH_STATUS}))
     names = [_FIELDS[n] for n in positions]
-    has_error, has_message = "error" in names, not {"status", "submit_state"}.isdisjoint(names)
-    fields = tuple(n for n, name in zip(positions, names, strict=True) if name != "error")
+    has_message = not {"status", "submit_state"}.isdisjoint(names)
+    fields = tuple(n for n, name in zip(positions, names, strict=True) if name not in _SPREAD)
     columns = [_FIELDS[n] for n in fields]
     stores = [(place, _store_of(name)) for place, name in enumerate(columns, 2)]  # after the id and the version
-    columns += ("error_code", "error_message", "error_http_status") if has_error else ()
+    spread = [(n, *_SPREAD[name]) for n, name in zip(positions, names, strict=True) if name in _SPREAD]
+    for _, own, _values in spread:
+        columns += own
     columns += ("user_message",) if has_message else ()
     needed = tuple((place, store) for place, store in stores if store is not None)
-    return _Update(fields, needed, has_error, has_message, tuple(columns))
+    return _Update(fields, needed, tuple((n, make) for n, _, make in spread), has_message, tuple(columns))
 
 
 def task_at_snapshot(snapshot: str) -> Task:

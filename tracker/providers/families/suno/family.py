@@ -31,7 +31,7 @@ from tracker.providers.families.suno.envelope import (
     read_poll,
 )
 from tracker.providers.provider import Entry, Provider, sync_entry
-from tracker.providers.reading.figures import FigureFields
+from tracker.providers.reading.figures import FigureFields, credits_of
 from tracker.providers.reading.replies import ReadBody
 from tracker.providers.reading.requests import poll_by_parameter
 from tracker.providers.route import SAMPLE_PROMPT, Route
@@ -206,7 +206,13 @@ PROVIDER = Provider(
         ),
     ),
     callback_ids=callback_ids,
-    figures=FigureFields(finished=("completeTime",), in_callbacks=False),
+    figures=FigureFields(
+        finished=("completeTime",),
+        usage=("creditsConsumed", "creditsRemaining"),
+        find_cost=lambda usage: credits_of(usage.get("creditsConsumed")),
+        refunds=frozenset({"531"}),
+        in_callbacks=False,
+    ),
 )
-"""``completeTime`` comes as a number, as ISO 8601 or without a zone, see the pages of `conversions`; the documented
-callbacks have no figures."""
+"""``completeTime`` comes as a number, as ISO 8601 or without a zone, see the pages of `conversions`; the credits are in
+those of `instant`. The documented callbacks have no figures."""

@@ -1,0 +1,78 @@
+"""What a job costs: exact amounts, by the upstream's own words or by the price list of the configuration.
+
+Owns which amounts are plausible, and what a task that ended was charged. Amounts are exact to a billionth: prices of
+single tokens are far below a millionth.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from enum import StrEnum
+from typing import NamedTuple
+
+LEAST = Decimal("1e-9")
+"""Smaller amounts are rounded."""
+MOST = 1_000_000
+"""A larger amount for one job is a mistake of its reading; so many with all their decimals are exact in JSON, too."""
+_MAX_CHARS = 40
+
+
+class CostKind(StrEnum):
+    """Who says what a job cost."""
+
+    ACTUAL = "actual"
+    """The upstream."""
+    ESTIMATE = "estimate"
+    """The price list of the configuration."""
+
+
+class Cost(NamedTuple):
+    """An amount of a currency (``USD``) or of an upstream's own unit (``credits``)."""
+
+    amount: Decimal
+    currency: str
+    kind: CostKind = CostKind.ACTUAL
+
+    def __str__(self) -> str:
+        is_one = self.amount == 1 and self.currency.islower()
+        return f"{plain(self.amount)} {self.currency.removesuffix('s') if is_one else self.currency}"
+
+
+def exact(value: object) -> Decimal | None:
+    """An amount from a number or a numeric text; None for anything else, below zero, or implausibly large."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+        return None
+    try:
+        if isinstance(value, str) and len(value) > _MAX_CHARS:
+            return None
+        # the shortest text of a float is what was written, not the binary fraction nearest to it
+        amount = value if isinstance(value, Decimal) else Decimal(str(value).strip())
+        if not 0 <= amount <= MOST:
+            return None
+        return amount.quantize(LEAST, ROUND_HALF_EVEN)
+    except (InvalidOperation, ValueError):  # also for NaN, which compares with nothing
+        return None
+
+
+def plain(amount: Decimal) -> str:
+    """An amount without an exponent and without zeros at its end."""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def charge_of(stated: Cost | None, price: Cost | None, *, is_refused: bool) -> tuple[Cost | None, Cost | None]:
+    """What an ended task cost, and what of it counts in the budget of its account.
+
+    Args:
+        stated: what is known at the end: the upstream's own words, or an estimate by the result.
+        price: the estimate of its request; None without a price.
+        is_refused: the upstream certainly did not accept the job.
+    """
+    if is_refused:
+        return None, None
+    if stated is None:
+        return price, price
+    if not stated.amount:
+        return stated, None
+    # units of the upstream's own are worth what the request was estimated at
+    return stated, stated if price is None or price.currency == stated.currency else price
