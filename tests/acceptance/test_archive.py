@@ -206,7 +206,7 @@ async def test_every_output_of_the_sandbox_is_archived_as_served(tmp_path: Path)
             shown_by = await run_tracker("show", song, "--url", api.tracker.url, directory=tmp_path)
             assert shown[0]["outputs"][0]["path"] in shown_by.out
             why = await api.get(f"/v1/tasks/{song}/why")
-            assert "2 of 2 files are archived." in why["notes"]
+            assert "Both files are saved." in why["notes"]
             creates = sandbox.state()["creates"]
             assert len(creates) == len(orders), "nothing was paid twice"
 
@@ -244,4 +244,4 @@ async def test_an_expired_url_is_renewed_from_the_gateway(tmp_path: Path, monkey
             assert shown["outputs"][0]["url"] != task["outputs"][0]["url"]
             assert shown["outputs"][0]["sha256"] == sha256(make_media(Media.MP4, task["external_id"], 0))
             details = [event["detail"] for event in await api.events(task)]
-            assert details[-2:] == ["gave fresh URLs of the same outputs", "archived: 1 file safe"]
+            assert details[-2:] == ["names fresh URLs of the outputs", "archived: 1 file saved"]

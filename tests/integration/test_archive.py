@@ -433,7 +433,7 @@ async def test_inline_data_becomes_a_file_and_leaves_the_database(tmp_path: Path
         assert db.execute("SELECT count(*) FROM inline_pieces").fetchone() == (0,)
         assert db.execute("SELECT archived FROM v_outputs").fetchone() == (1,)
         db.close()
-        assert (await world.store.list_events(task_id))[-1].detail == "archived: 1 file safe"
+        assert (await world.store.list_events(task_id))[-1].detail == "archived: 1 file saved"
 
 
 async def test_inline_data_is_stored_in_pieces_beside_its_task(tmp_path: Path) -> None:

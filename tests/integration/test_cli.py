@@ -371,8 +371,8 @@ def test_list(daemon: Daemon) -> None:
     result = tracker_("list", "--status", "running", "--label", "user=42", "--since", "2026-11-20", "--limit", "2")
     assert result.exit_code == 0
     header, first, second = result.stdout.splitlines()
-    assert header.split()[:4] == ["ID", "STATUS", "ROUTE", "PROGRESS"]
-    assert first.startswith(f"{ID}  RUNNING  suno.generate  first 50 %")
+    assert header.split()[:5] == ["ID", "STATUS", "ROUTE", "AGE", "PROGRESS"]
+    assert re.match(rf"{ID}  RUNNING  suno.generate  \d+ (?:h|days)  first 50 %", first)
     assert "policy_rejected" in second
     assert result.stderr == (
         "more: tracker list --cursor c1 --status RUNNING --label user=42 --since 2026-11-20T00:00:00+00:00 --limit 2\n"
@@ -392,9 +392,9 @@ def test_list_shows_by_what_a_task_is_recognised(daemon: Daemon) -> None:
         "ID",
         "STATUS",
         "ROUTE",
+        "AGE",
         "PROGRESS",
         "REASON",
-        "AGE",
         "LABELS",
         "PROMPT",
         "EXTERNAL",
@@ -404,7 +404,7 @@ def test_list_shows_by_what_a_task_is_recognised(daemon: Daemon) -> None:
     assert "policy_rejected" in second
     assert "a kite over the sea, far far far far fa…" in second
     daemon.on("GET /v1/tasks", (200, {"items": [TASK], "next_cursor": None}))
-    assert tracker_("list").stdout.splitlines()[0].split()[:6] == ["ID", "STATUS", "ROUTE", "PROGRESS", "AGE", "LABELS"]
+    assert tracker_("list").stdout.splitlines()[0].split()[:6] == ["ID", "STATUS", "ROUTE", "AGE", "PROGRESS", "LABELS"]
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_tables_fit_the_terminal(daemon: Daemon, monkeypatch: pytest.MonkeyPatch
     for shown in (listed, routes, deliveries):
         assert max(map(len, shown.splitlines())) <= width
         assert "…" not in shown
-    assert re.search(r"\d [hd]\s", listed), "the age and its unit stay together"
+    assert re.search(r"\d (?:h|days)\s", listed), "the age and its unit stay together"
     assert all(word in routes for word in ("MODE", "task", "CALLBACK", "yes", "c" * 60, "q" * 60))
     assert all(word in deliveries for word in (ID, delivery["id"], "ATTEMPTS", "12", "NEXT", "DETAIL"))
     assert deliveries.count("HTTP") == 10
@@ -498,7 +498,7 @@ def test_show_events_why(daemon: Daemon) -> None:
             {
                 "at": "2026-11-20T20:44:02.000Z",
                 "source": "clock",
-                "said": "archived: 1 file safe",
+                "said": "archived: 1 file saved",
                 "outcome": "applied",
             },
         ],
@@ -514,7 +514,7 @@ def test_show_events_why(daemon: Daemon) -> None:
             {"at": None, "what": "a callback"},
         ],
         "ends_by": "2026-11-21T20:42:00.000Z",
-        "notes": ["a note"],
+        "notes": [f"a note since 2026-11-20T20:42:00.000Z{' and more' * 12}"],
         "details": ["a count"],
         "actions": [{"what": "stop it", "command": f"tracker cancel {ID}"}],
     }
@@ -522,7 +522,7 @@ def test_show_events_why(daemon: Daemon) -> None:
     daemon.on(f"GET /v1/tasks/{ID}/why", (200, explanation))
     shown = tracker_("show", ID).stdout
     assert "reason        policy_rejected" in shown
-    assert "error         not that (upstream code E [31m7, HTTP 200)" in shown
+    assert "error         not that (the service's code E [31m7, HTTP 200)" in shown
     assert "label user    42" in shown
     assert "RUNNING, stage first" in tracker_("events", ID).stdout
     account = tracker_("why", ID).stdout
@@ -530,18 +530,23 @@ def test_show_events_why(daemon: Daemon) -> None:
         "The service is working on it.",
         "History",
         "submit    not accepted; it is sent again later (3 times, last at ",
-        "callback  late (not applied: it is older than what is already known)",
-        "archive   archived: 1 file safe",
+        "callback  late (not applied)",
+        "archive   archived: 1 file saved",
         "Next",
         "any time  a callback",
-        "  a note\n",
-        f"You can:\n  tracker cancel {ID}  stop it\n",
+        "  a note since 2026-11-2",
+        f"You can:\n  stop it:\n    tracker cancel {ID}\n",
     ):
         assert text in account
     assert account.count("it is sent again later") == 1
     assert "a count" not in account
-    assert "  a note\n  a count\n" in tracker_("why", ID, "--verbose").stdout
-    assert re.search(r"Decided by 2026-11-2\d \d\d:\d\d:00 \(", account)
+    assert "and more\n  a count\n" in tracker_("why", ID, "--verbose").stdout
+    shown = on_terminal("why", ID)
+    assert re.search(r"^  a note since 2026-11-2\d \d\d:\d\d:00 \(\d+ \w+ ago\)", shown, re.MULTILINE), (
+        "local, and relative"
+    )
+    assert max(map(len, shown.splitlines())) <= 80
+    assert f"\n    tracker cancel {ID}\n" in shown, "a command stays in one line"
     assert json.loads(tracker_("show", ID, "--json").stdout) == FAILED
     assert json.loads(tracker_("events", ID, "--json").stdout) == {"items": [event]}
     assert json.loads(tracker_("why", ID, "--json").stdout) == explanation
@@ -587,7 +592,7 @@ def test_status_on_one_screen(daemon: Daemon) -> None:
         "Accounts  default  https://gateway.example  has a key",
         "          luma     https://luma.example     has no key: its requests are refused",
     ]
-    assert re.fullmatch(r"Tasks     1 pending, 2 running \(the oldest for \d+ d\), 30 succeeded, 4 failed", lines[3])
+    assert re.fullmatch(r"Tasks     1 pending, 2 running \(the oldest for \d+ days\), 30 succeeded, 4 failed", lines[3])
     assert lines[4:] == [
         "          waiting for a slot: 46 of default, 1 of luma",
         "          failed: 3 policy_rejected, 1 expired",

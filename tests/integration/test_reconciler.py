@@ -105,17 +105,17 @@ async def test_the_events_of_a_complete_task(tmp_path: Path) -> None:
         ]
         assert events_seen == [
             ("submit", "applied", "PENDING", "PENDING",
-             "not accepted (no message given, asked to wait 2 s)"),
+             "not accepted yet: no message given (wait 2 s)"),
             ("callback", "applied", "PENDING", "RUNNING", "RUNNING, stage text"),
             ("submit", "applied", "RUNNING", "RUNNING", "accepted as up-1"),
             ("callback", "applied", "RUNNING", "RUNNING", "progress, stage first, 1 output so far"),
-            ("callback", "duplicate", "RUNNING", "RUNNING", "the same observation came before"),
+            ("callback", "duplicate", "RUNNING", "RUNNING", "repeats an earlier report"),
             ("callback", "conflict", "RUNNING", "RUNNING",
-             "is about another upstream task (somebody-elses)"),
+             "names another job of the service (somebody-elses)"),
             ("callback", "applied", "RUNNING", "SUCCEEDED", "succeeded with 1 output"),
-            ("callback", "duplicate", "SUCCEEDED", "SUCCEEDED", "the same observation came before"),
-            ("poll", "conflict", "SUCCEEDED", "SUCCEEDED", "says FAILED, but the task is SUCCEEDED"),
-            ("operator", "stale", "SUCCEEDED", "SUCCEEDED", "says FAILED, but the task is SUCCEEDED"),
+            ("callback", "duplicate", "SUCCEEDED", "SUCCEEDED", "repeats an earlier report"),
+            ("poll", "conflict", "SUCCEEDED", "SUCCEEDED", "reports FAILED, but the task is SUCCEEDED already"),
+            ("operator", "stale", "SUCCEEDED", "SUCCEEDED", "reports FAILED, but the task is SUCCEEDED already"),
         ]  # fmt: skip
         await world.at(20).fan_out(lambda _: ["publish"], 100)
         assert [delivery.event for delivery in await world.store.list_deliveries(task_id)] == [

@@ -495,7 +495,7 @@ async def test_why_names_a_hook_that_is_failing(world: ServerWorld) -> None:
     task_id, other = await world.make_task(), await world.make_task(external_id="other")
     await world.end_task(task_id)
     await make_delivery(world, task_id, DeliveryStatus.FAILED)
-    note = "Hook 'publish' is failing since 2026-11-20T20:42:00.000Z (exit 100: failed for good)."
+    note = "The hook publish has failed since 2026-11-20T20:42:00.000Z: exit 100: failed for good."
     assert note in (await get(world, f"/v1/tasks/{task_id}/why"))["notes"]
     assert note not in (await get(world, f"/v1/tasks/{other}/why"))["notes"]
     ((hook,),) = [(await get(world, "/v1/hooks"))["items"]]
@@ -531,7 +531,7 @@ async def test_a_manual_poll_that_is_not_sent_is_503(world: ServerWorld) -> None
     async with world.client.post(f"/v1/tasks/{task_id}/poll") as response:
         problem = await problem_of(response, 503)
         assert response.headers["Retry-After"] == "10"
-    assert problem["detail"] == "The upstream was not polled: account 'default' has no API key."
+    assert problem["detail"] == "The tracker did not ask the service: account 'default' has no API key."
 
 
 async def test_a_manual_poll_shows_the_task_afterwards(world: ServerWorld) -> None:

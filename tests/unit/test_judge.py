@@ -210,7 +210,7 @@ def test_recording_trouble() -> None:
     history = History(make_task())
     history.poll(trouble=Trouble.UNAVAILABLE, error=UpstreamError("E1", "down", 503), at=10)
     history.poll(trouble=Trouble.NOT_FOUND, at=20)
-    assert (history.task.poll_trouble, history.task.poll_trouble_since) == ("not found", after(10))
+    assert (history.task.poll_trouble, history.task.poll_trouble_since) == ("unknown id", after(10))
     assert history.task.not_found_since == after(20)
     history.poll(Status.RUNNING, at=30)
     assert (history.task.poll_trouble, history.task.poll_trouble_since) == (None, None)
@@ -353,7 +353,7 @@ def test_earlier_outputs_complete_a_success_without_outputs() -> None:
     assert ends(history) == (Status.SUCCEEDED, None)
     assert history.task.outputs == (make_output(),)
     assert history.events[-1].observation.source is Source.CLOCK
-    assert "using the outputs reported before" in history.events[-1].detail
+    assert "the tracker uses the outputs named before" in history.events[-1].detail
 
 
 def test_the_deadline_leaves_an_announced_success_its_grace() -> None:

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
+from tracker.domain.event_text import NOT_SENT
 from tracker.domain.history import TaskHistory, WaitingLine
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.judge import judge
@@ -119,8 +120,8 @@ def accepted() -> Scenario:
 def test_queued() -> None:
     """Not sent yet, no timeout runs, the next step is to send."""
     account = Scenario().why(0, notes=["a note of the daemon"])
-    assert account["summary"] == "It waits to be sent. Nothing was sent to the service yet."
-    assert account["next"] == [{"at": iso(START), "what": "sends it to the service"}]
+    assert account["summary"] == "The tracker has not sent the request yet."
+    assert account["next"] == [{"at": iso(START), "what": "The tracker sends the request to the service."}]
     assert (account["heard"], account["refused"], account["ends_by"]) == ([], [], None)
     assert account["notes"] == ["a note of the daemon"]
 
@@ -130,11 +131,14 @@ def test_deferred() -> None:
     busy = Reading(submission=Submission.DEFERRED, reason=Reason.RATE_LIMITED, retry_after_s=7, detail="HTTP 429")
     account = Scenario().sending().observe(2, Source.SUBMIT, busy, attempt=1).why(3)
     assert account["summary"] == (
-        "The service has not accepted it yet, after 1 attempt: not accepted (HTTP 429, asked to wait 7 s); it is sent "
-        "again later. Nothing was started or charged."
+        "The service has not accepted the request yet: HTTP 429 (wait 7 s). Nothing was started or charged."
     )
-    (step,) = account["next"]
-    assert step["what"] == "sends it again"
+    step, end = account["next"]
+    assert step["what"] == "The tracker sends the request again."
+    assert end == {
+        "at": iso(at(900)),
+        "what": "If the service has not accepted it by then, the tracker gives it up.",
+    }
     assert step["at"] >= iso(at(9))
     assert account["ends_by"] == iso(at(900))
 
@@ -142,21 +146,42 @@ def test_deferred() -> None:
 def test_sending() -> None:
     """The wait for the answer has an end."""
     account = Scenario().sending().why(5)
-    assert account["summary"] == "It is being sent to the service now. There is no answer yet."
+    assert account["summary"] == "The tracker is sending the request to the service. There is no answer yet."
     assert account["next"][0]["at"] == iso(at(60))
     assert account["ends_by"] == iso(at(960))
     alone = Scenario(make_task(expects_callback=False)).sending().why(5)
     assert alone["ends_by"] == iso(at(60))
 
 
+def test_unsent() -> None:
+    """A create that could not be sent, while it waits and when it is given up: the tracker's words are not quoted."""
+    broken = UpstreamError(message="account other has no API key")
+    unsent = Reading(
+        submission=Submission.DEFERRED,
+        reason=Reason.UPSTREAM_UNAVAILABLE,
+        error=broken,
+        detail=f"{NOT_SENT}{broken.message}",
+    )
+    scenario = Scenario().sending().observe(2, Source.SUBMIT, unsent, attempt=1)
+    cause = "account other has no API key. Nothing was started or charged."
+    assert scenario.why(3)["summary"] == f"The tracker could not send the request yet: {cause}"
+    assert (
+        scenario.why(3)["heard"][0]["said"] == "not sent yet: account other has no API key; the tracker sends it again"
+    )
+    scenario.observe(899, Source.SUBMIT, unsent, attempt=2)
+    ended = scenario.why(900)
+    assert ended["status"] == "FAILED"
+    assert ended["summary"].startswith(f"The tracker could not send the request: {cause}")
+
+
 def test_ambiguous() -> None:
     """It is never sent again; a callback may decide it, else the clock does."""
     cut = Reading(submission=Submission.AMBIGUOUS, detail="the connection was cut")
     account = Scenario().sending().observe(2, Source.SUBMIT, cut, attempt=1).why(3)
-    assert "so it may be running and charged. It is not sent a second time." in account["summary"]
+    assert "so the job may be running and charged. The tracker does not send it a second time." in account["summary"]
     assert account["next"] == [
-        {"at": iso(at(902)), "what": "gives it up (submit_unknown) if the service has reported nothing"},
-        {"at": None, "what": "the service may report it by a callback"},
+        {"at": iso(at(902)), "what": "If the service has reported nothing, the tracker gives the task up."},
+        {"at": None, "what": "The service may report the job by a callback."},
     ]
     assert account["ends_by"] == iso(at(902))
     assert account["heard"][0]["source"] == "submit"
@@ -165,24 +190,26 @@ def test_ambiguous() -> None:
 def test_accepted() -> None:
     """The first poll, the callback that may come before it, and the deadline."""
     account = accepted().why(2)
-    assert account["summary"] == "The service accepted it as x-1 and has not started it yet."
+    assert account["summary"] == (
+        "The service accepted the request with the id x-1. The service has not started the job yet."
+    )
     assert [step["what"] for step in account["next"]] == [
-        "asks the service (poll 1)",
-        "gives it up (expired) if nothing has moved",
-        "the service may report first, by a callback",
+        "The tracker asks the service.",
+        "If nothing moves until then, the tracker gives the task up.",
+        "The service may report first, by a callback.",
     ]
     assert account["ends_by"] == account["next"][1]["at"] == iso(at(86401))
     assert account["heard"] == [
         {"at": iso(at(1)), "source": "submit", "said": "accepted as x-1", "outcome": "applied"},
     ]
-    assert "The deadline of 1 d counts from the last progress." in account["details"]
+    assert "The tracker gives a task up when nothing moves for 1 day." in account["details"]
 
 
 def test_polled_only() -> None:
     """Without a callback URL the task is only polled, and a note states it."""
     scenario = Scenario(make_task(expects_callback=False)).sending().observe(1, Source.SUBMIT, ACCEPTED, attempt=1)
     account = scenario.why(2)
-    assert "The service does not report on its own: it is only asked." in account["notes"]
+    assert "The service sends no callbacks for this task, so the tracker asks it." in account["notes"]
     assert [step["at"] is None for step in account["next"]] == [False, False]
 
 
@@ -195,7 +222,7 @@ def test_running_with_refused_callbacks() -> None:
     scenario.observe(12, Source.CALLBACK, Reading(status=Status.RUNNING, stage=Stage.TEXT))
     scenario.observe(13, Source.POLL, Reading(status=Status.RUNNING, progress=50))
     account = scenario.why(14)
-    assert account["summary"] == "The service is working on it: stage first, 50 %."
+    assert account["summary"] == "The service is working on the job: stage first, 50 %."
     assert [(entry["source"], entry["outcome"]) for entry in account["heard"]] == [
         ("submit", "applied"),
         ("callback", "applied"),
@@ -206,37 +233,39 @@ def test_running_with_refused_callbacks() -> None:
     assert account["refused"] == [
         {
             "at": iso(at(11)),
-            "what": "callback: the same observation came before",
-            "why": "the same observation came before",
+            "what": "callback: repeats an earlier report",
+            "why": "it was reported before",
         },
         {
             "at": iso(at(12)),
-            "what": "callback: says stage text, but first is known already",
-            "why": "it is older than what is already known",
+            "what": "callback: reports stage text, but the task is at stage first already",
+            "why": "it is older than what is known",
         },
     ]
     assert account["ends_by"] == iso(at(13 + 86400))
-    assert account["details"][0] == "1 poll and 3 callbacks so far; polls that changed nothing are not listed."
+    assert account["details"][0] == (
+        "1 poll and 3 callbacks so far. The history leaves out polls that brought nothing new."
+    )
 
 
 def test_a_callback_that_must_be_confirmed() -> None:
     """An untrusted callback is not applied until a poll confirms it, and the poll is next."""
     scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG), is_trusted=False)
     account = scenario.why(20)
-    assert account["refused"][0]["what"] == "callback: says SUCCEEDED; a poll must confirm it"
-    assert account["next"][0] == {"at": iso(at(20)), "what": "asks the service (poll 1)"}
+    assert account["refused"][0]["what"] == "callback: reports SUCCEEDED; a poll must confirm it"
+    assert account["next"][0] == {"at": iso(at(20)), "what": "The tracker asks the service."}
 
 
 def test_missing_output() -> None:
     """A success without an output has a grace of its own."""
     account = accepted().observe(30, Source.CALLBACK, NO_OUTPUT).why(31)
     assert account["status"] == "RUNNING"
-    assert account["summary"] == f"The service has reported success since {iso(at(30))}, but no outputs yet."
+    assert account["summary"] == f"The service has reported success since {iso(at(30))}, but has named no output yet."
     assert account["ends_by"] == iso(at(330))
     assert [step["what"] for step in account["next"]] == [
-        "asks the service (poll 1)",
-        "gives it up (missing_output) if the service still names no outputs",
-        "the service may report first, by a callback",
+        "The tracker asks the service.",
+        "If the service still names no output, the tracker gives the task up.",
+        "The service may report first, by a callback.",
     ]
 
 
@@ -244,7 +273,7 @@ def test_outputs_of_earlier_reports() -> None:
     """A success that names no output has the earlier ones, after its grace."""
     first = Reading(status=Status.RUNNING, stage=Stage.FIRST, outputs=SONG)
     account = accepted().observe(20, Source.CALLBACK, first).observe(30, Source.CALLBACK, NO_OUTPUT).why(31)
-    what = "accepts the 1 output named before as the result if the service still names no outputs"
+    what = "If the service still names no output, the tracker takes the 1 output named before as the result."
     assert {"at": iso(at(330)), "what": what} in account["next"]
 
 
@@ -252,10 +281,19 @@ def test_not_found_within_its_grace() -> None:
     """An unknown id changes nothing until the grace has passed."""
     gone = Reading(trouble=Trouble.NOT_FOUND, error=UpstreamError(http_status=404))
     account = accepted().observe(10, Source.POLL, gone).why(11)
-    assert "says since 2026-11-20T12:00:10.000Z that it does not know the id x-1" in account["summary"]
+    assert account["summary"] == (
+        "The service named the id x-1 when it accepted the request. "
+        "The service has not known it since 2026-11-20T12:00:10.000Z."
+    )
     assert account["ends_by"] == iso(at(610))
-    assert "gives it up (not_found) if the service still does not know it" in [s["what"] for s in account["next"]]
+    gives_up = "If the service still does not know it, the tracker gives the task up."
+    assert [step["what"] for step in account["next"] if "gives" in step["what"]] == [gives_up], "one end is enough"
     assert account["refused"] == []
+    given = Scenario(make_task(submit_state=SubmitState.ACCEPTED, external_id=ExternalId("mine")))
+    assert given.observe(10, Source.POLL, gone).why(11)["summary"] == (
+        "You gave the id mine. The service has not known it since 2026-11-20T12:00:10.000Z. "
+        "Check the id, the route and the account."
+    )
 
 
 def test_poll_trouble() -> None:
@@ -264,8 +302,8 @@ def test_poll_trouble() -> None:
     scenario = accepted().observe(10, Source.POLL, down)
     account = scenario.why(11)
     assert account["summary"] == (
-        "The service accepted it as x-1, but asking it has failed since 2026-11-20T12:00:10.000Z: "
-        "unavailable HTTP 502 bad gateway."
+        "The service accepted the request with the id x-1. The tracker has not learned its status since "
+        '2026-11-20T12:00:10.000Z: HTTP 502, "bad gateway".'
     )
     assert account["ends_by"] == iso(at(86401))
     scenario.task = replace(scenario.task, poll_trouble_since=at(86300))
@@ -279,14 +317,14 @@ def test_accepted_without_an_id() -> None:
     scenario = Scenario().sending().observe(5, Source.CALLBACK, Reading(status=Status.RUNNING))
     account = scenario.why(6)
     assert scenario.task.external_id is None
-    assert account["summary"] == "The service is working on it."
+    assert account["summary"] == "The service is working on the job."
     assert (
-        "Its id at the service is not known yet, so it cannot be polled: only a callback can end it."
-        in account["notes"]
+        "The service has not named its id for the job yet, so the tracker cannot ask for the status. "
+        "Only a callback can end the task." in account["notes"]
     )
     assert [step["what"] for step in account["next"]] == [
-        "gives it up (expired) if nothing has moved",
-        "the service may report first, by a callback",
+        "If nothing moves until then, the tracker gives the task up.",
+        "The service may report first, by a callback.",
     ]
 
 
@@ -295,8 +333,8 @@ def test_unknown_status() -> None:
     odd = Reading(trouble=Trouble.UNKNOWN_STATUS, upstream_status="DREAMING")
     account = accepted().observe(10, Source.POLL, odd).observe(15, Source.POLL, odd).why(16)
     assert (
-        "The service reports the status 'DREAMING', which its documents do not name; it was seen 2 times and counts as "
-        "running." in account["notes"]
+        "The service reported the status 'DREAMING', which its documents do not name. The tracker counts it as running."
+        in account["notes"]
     )
     assert account["status"] == "PENDING"
 
@@ -314,11 +352,11 @@ def test_succeeded() -> None:
     scenario.observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
     scenario.observe(25, Source.POLL, Reading(status=Status.FAILED, reason=Reason.GENERATION_FAILED))
     account = scenario.why(30)
-    assert account["summary"] == "It succeeded with 1 output. A callback reported it."
+    assert account["summary"] == "The task succeeded with 1 output. The service reported it by a callback."
     assert (account["next"], account["ends_by"]) == ([], None)
     (refused,) = account["refused"]
-    assert refused["what"] == "poll: says FAILED, but the task is SUCCEEDED"
-    assert refused["why"] == "it contradicts a final status or a known id; recorded, not applied"
+    assert refused["what"] == "poll: reports FAILED, but the task is SUCCEEDED already"
+    assert refused["why"] == "it contradicts what is final"
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -329,7 +367,7 @@ def test_every_reason_has_a_summary(reason: Reason) -> None:
     account = accepted().observe(20, Source.POLL, failed).why(21)
     assert account["status"] == "FAILED"
     assert account["summary"].endswith(".")
-    assert ("E42: as it was put" in account["summary"]) is (reason is not Reason.CANCELED)
+    assert ('"as it was put" (code E42)' in account["summary"]) is (reason is not Reason.CANCELED)
     assert account["ends_by"] is None
 
 
@@ -337,12 +375,12 @@ def test_every_reason_has_a_summary(reason: Reason) -> None:
     ("scenario", "seconds", "expected"),
     [
         (accepted().observe(5, Source.POLL, Reading(status=Status.RUNNING)).observe(86500, Source.POLL), 86501,
-         "given up: no progress for 86400 s"),
+         "did not end in time: nothing has moved for 1 day. The tracker gave it up."),
         (accepted().observe(5, Source.CALLBACK, NO_OUTPUT).observe(400, Source.POLL, NO_OUTPUT), 401,
-         "reported success but no output, so it was given up: no output 300 s after success"),
+         "reported success but no output: it named none for 5 min. The tracker gave the task up."),
         (Scenario().sending().observe(2, Source.SUBMIT, Reading(submission=Submission.AMBIGUOUS))
          .observe(902, Source.CLOCK), 903,
-         "the service accepted it: the outcome is unknown: no answer and no callback"),
+         "does not know whether the service accepted it: there was no clear answer and no callback."),
     ],
 )  # fmt: skip
 def test_given_up(scenario: Scenario, seconds: float, expected: str) -> None:
@@ -350,7 +388,7 @@ def test_given_up(scenario: Scenario, seconds: float, expected: str) -> None:
     account = scenario.why(seconds)
     assert account["status"] == "FAILED"
     assert expected in account["summary"]
-    assert "accepted." in account["summary"]
+    assert "the tracker accepts it." in account["summary"]
 
 
 def test_given_up_and_polled_once_more() -> None:
@@ -361,7 +399,7 @@ def test_given_up_and_polled_once_more() -> None:
     (step,) = scenario.why(410)["next"]
     assert step == {
         "at": iso(scenario.task.due_at),
-        "what": "asks the service once more; a success with outputs is still accepted",
+        "what": "The tracker asks the service once more. It still accepts a success with outputs.",
     }
 
 
@@ -375,7 +413,7 @@ def test_refused_but_retryable() -> None:
     )
     account = Scenario().sending().observe(2, Source.SUBMIT, refused, attempt=1).why(3)
     assert account["summary"] == (
-        "The service was not available: maintenance. The same request may succeed as a new job."
+        'The service was not available: "maintenance". The same request may succeed as a new job.'
     )
 
 
@@ -387,9 +425,9 @@ def test_canceled() -> None:
     )
     scenario.observe(9, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
     account = scenario.why(10)
-    assert account["summary"].startswith("An operator canceled it. The service may go on")
-    assert "The service does not know that it was canceled, and may charge for it." in account["notes"]
-    assert account["refused"][0]["why"] == "it contradicts a final status or a known id; recorded, not applied"
+    assert account["summary"].startswith("An operator canceled the task. The service may go on")
+    assert "The service does not know that the task was canceled, and may charge for the job." in account["notes"]
+    assert account["refused"][0]["why"] == "it contradicts what is final"
 
 
 def make_delivery(status: DeliveryStatus, **changes: Any) -> DeliveryRecord:  # noqa: ANN401 - fields of a record
@@ -417,29 +455,40 @@ def make_delivery(status: DeliveryStatus, **changes: Any) -> DeliveryRecord:  # 
         (make_delivery(DeliveryStatus.PENDING, next_attempt_at=at(40)), (at(40), "")),
         (
             make_delivery(DeliveryStatus.PENDING, next_attempt_at=at(50), attempts=2, error="exit 1"),
-            (at(50), " again, after 2 attempts (exit 1)"),
+            (at(50), "It has failed 2 times: exit 1."),
         ),
-        (make_delivery(DeliveryStatus.RUNNING, attempts=1), (None, ": under way, attempt 1")),
     ],
 )
 def test_pending_hooks(delivery: DeliveryRecord, step: tuple[datetime | None, str]) -> None:
     """After the end, hooks are what happens next."""
     scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
     account = scenario.why(30, [make_delivery(DeliveryStatus.SUCCEEDED), delivery])
-    assert account["next"] == [{"at": iso(step[0]), "what": f"runs hook 'publish' for task.succeeded{step[1]}"}]
+    runs = "runs again for task.succeeded. " if step[1] else "runs for task.succeeded."
+    assert account["next"] == [{"at": iso(step[0]), "what": f"The hook publish {runs}{step[1]}"}]
+
+
+def test_a_running_hook() -> None:
+    """It has no time."""
+    scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
+    account = scenario.why(30, [make_delivery(DeliveryStatus.RUNNING, attempts=1)])
+    assert account["next"] == [{"at": None, "what": "The hook publish is running now for task.succeeded."}]
 
 
 def test_hooks_run_in_order() -> None:
-    """A delivery behind an earlier one of the same hook shows that one's time."""
+    """The deliveries of one hook are one step, with the time of the first."""
     scenario = accepted().observe(20, Source.CALLBACK, Reading(status=Status.SUCCEEDED, outputs=SONG))
     waits = make_delivery(DeliveryStatus.PENDING, next_attempt_at=at(21))
     first = make_delivery(DeliveryStatus.PENDING, next_attempt_at=at(60), event="task.submitted", attempts=1, error="x")
     account = scenario.why(30, [first, waits, replace(waits, hook="other")])
     assert [(step["at"], step["what"]) for step in account["next"]] == [
-        (iso(at(21)), "runs hook 'other' for task.succeeded"),
-        (iso(at(60)), "runs hook 'publish' for task.submitted again, after 1 attempt (x)"),
-        (iso(at(60)), "runs hook 'publish' for task.succeeded, after task.submitted"),
+        (iso(at(21)), "The hook other runs for task.succeeded."),
+        (
+            iso(at(60)),
+            "The hook publish runs again for task.submitted, then for task.succeeded. It has failed 1 time: x.",
+        ),
     ]
+    (step,) = scenario.why(30, [first, waits, waits, waits])["next"]
+    assert "for task.submitted, then for 3 later events." in step["what"]
 
 
 def test_ended_hooks() -> None:
@@ -449,11 +498,8 @@ def test_ended_hooks() -> None:
     account = scenario.why(30, [dead, make_delivery(DeliveryStatus.FAILED, id="d-2", attempts=1)])
     assert account["next"] == []
     given_up, failed = account["notes"][-2:]
-    assert (
-        given_up
-        == "The hook 'publish' gave up on task.succeeded after 12 attempts: exit 1 (it printed: \"no such user\")."
-    )
-    assert failed == "The hook 'publish' gave up on task.succeeded after 1 attempt."
+    assert given_up == 'The hook publish gave up on task.succeeded (tried 12 times): "no such user", exit 1.'
+    assert failed == "The hook publish gave up on task.succeeded."
     assert [action["command"] for action in account["actions"]] == [
         "tracker download 01JD0000000000000000000000",
         "tracker deliveries retry d-1",
@@ -511,7 +557,7 @@ def test_how_long_it_usually_takes() -> None:
     task = accepted().task
     usual = [110.0, 119.0, 125.0, 130.0] * 2
     (note, *_) = explain(TaskHistory(task, usual_s=usual), POLICY, at(541))["notes"]
-    assert note == "It usually takes 2 min (the last 8 of this route); this one is at 9 min."
+    assert note == "Such a task usually takes 2 min. This one has taken 9 min so far."
     few = explain(TaskHistory(task, usual_s=usual[1:]), POLICY, at(541))["notes"]
     assert not any("usually" in note for note in few)
 
@@ -519,22 +565,22 @@ def test_how_long_it_usually_takes() -> None:
 @pytest.mark.parametrize(
     ("line", "limit", "note"),
     [
-        (WaitingLine(3, 0), 3, "3 of 3 tasks of account default are in flight; it is the next one."),
-        (WaitingLine(3, 1), 3, "3 of 3 tasks of account default are in flight; 1 task waits before it."),
-        (WaitingLine(3, 46), 3, "3 of 3 tasks of account default are in flight; 46 tasks wait before it."),
-        (WaitingLine(5, 2), 3, "5 tasks of account default are in flight, and 3 may be; 2 tasks wait before it."),
+        (WaitingLine(3, 0), 3, "3 tasks run now. This task is the next one."),
+        (WaitingLine(3, 1), 3, "3 tasks run now. 1 task waits before this one."),
+        (WaitingLine(3, 46), 3, "3 tasks run now. 46 tasks wait before this one."),
+        (WaitingLine(5, 2), 3, "5 tasks run now. 2 tasks wait before this one."),
     ],
 )
 def test_a_create_that_waits_for_a_slot(line: WaitingLine, limit: int, note: str) -> None:
     """How many are in flight, how many wait before it, and how to have more run; no deadline is named."""
     task = make_task(due_at=None)
     why = explain(TaskHistory(task, line=line), POLICY, at(5000), max_in_flight=limit)
-    assert why["notes"] == [f"It waits for a free slot: {note}"]
+    assert why["notes"] == [f"Account default may run 3 tasks at once, and {note}"]
     assert [(step["at"], step["what"]) for step in why["next"]] == [
-        (None, "sends it to the service when a slot of its account is free")
+        (None, "The tracker sends the request when a slot of its account is free.")
     ]
     assert why["ends_by"] is None
     assert [action["command"] for action in why["actions"]] == [f"tracker cancel {ID}", "tracker config reload"]
     assert "accounts.default.max_in_flight" in why["actions"][1]["what"]
     (note, *_) = explain(TaskHistory(task, line=line), POLICY, at(1))["notes"]
-    assert note.startswith("It waits for a free slot of account default; ")
+    assert note.startswith("The request waits for a free slot of account default. ")

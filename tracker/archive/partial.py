@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from tracker.archive.media import HEAD_BYTES
+from tracker.domain.text import size
 from tracker.errors import ArchiveStorageUnavailable
 from tracker.filesystem import PRIVATE_FILE, make_directory
 
@@ -99,7 +100,8 @@ class PartialFiles:
         """Raise `ArchiveStorageUnavailable` unless so many bytes fit on the disk. Blocks."""
         free = shutil.disk_usage(self._directory).free
         if free < missing_bytes + self._reserve_bytes:
-            raise ArchiveStorageUnavailable(f"the disk is full: {missing_bytes} bytes needed, {free} free")
+            kept = f"; {size(self._reserve_bytes)} are kept for the database" if self._reserve_bytes else ""
+            raise ArchiveStorageUnavailable(f"the disk is full ({size(free)} free{kept})")
 
     def remove(self, key: str) -> None:
         """Delete the file of an output, if there is one. Blocks."""

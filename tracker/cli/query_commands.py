@@ -18,7 +18,6 @@ import click
 from tracker.cli.client import Json, task_path
 from tracker.cli.exits import FAILED
 from tracker.cli.render import (
-    duration,
     echo_events,
     echo_json,
     echo_result,
@@ -28,6 +27,7 @@ from tracker.cli.render import (
     echo_why,
 )
 from tracker.cli.session import Session, echo_rest, json_option, with_session
+from tracker.domain.text import about
 from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, parse_time
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _echo_models(found: Json) -> None:
         (item["id"], item["family"], item["display_name"] or "-", item["created_at"] or "-") for item in found["items"]
     ]
     echo_table(("id", "listed by", "name", "created"), rows)
-    age = "never fetched" if found["age_s"] is None else f"fetched {duration(found['age_s'])} ago"
+    age = "never fetched" if found["age_s"] is None else f"fetched {about(found['age_s'])} ago"
     click.echo(f"{len(found['items'])} models of account {found['account']}, {age}", err=True)
     for problem in found["problems"]:
         click.echo(problem, err=True)

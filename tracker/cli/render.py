@@ -6,6 +6,7 @@ Text from providers is printed without control characters, which a terminal woul
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,16 +15,19 @@ from itertools import groupby
 import click
 
 from tracker.cli.client import Json
-from tracker.cli.tables import table_lines
+from tracker.cli.tables import GAP, LEAST, cells, table_lines, wrap
+from tracker.domain.text import about, size
 
 STATUS_STYLES = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "PENDING": "yellow"}
 ENDS = ("SUCCEEDED", "FAILED")
-_WIDE = 120
 _SHORT = 40
+_LEAST_PROMPT = 16
+_PROMPT, _EXTERNAL_ID = 7, 8
 _ALWAYS = 3
 """Columns of a list of tasks that are never left out: id, status and route."""
 _PROMPTS = ("prompt", "gpt_description_prompt", "text", "content", "title")
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
+_SOON_S = 120
 
 
 def clean(value: object) -> str:
@@ -103,21 +107,13 @@ def when(time: str | None, now: datetime) -> str:
     if time is None:
         return ""
     seconds = (datetime.fromisoformat(time) - now).total_seconds()
-    return f"in {duration(seconds)}" if seconds >= 0 else f"{duration(-seconds)} ago"
+    return f"in {about(seconds)}" if seconds >= 0 else f"{about(-seconds)} ago"
 
 
 def due(time: str | None, now: datetime) -> str:
     """The same for a planned time: ``now`` once it has passed."""
     text = when(time, now)
     return "now" if text.endswith(" ago") else text
-
-
-def duration(seconds: float) -> str:
-    """Seconds in a fitting unit, rounded: ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
-    for size, unit in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def describe_progress(task: Mapping[str, Json]) -> str:
@@ -130,33 +126,42 @@ def describe_progress(task: Mapping[str, Json]) -> str:
 def echo_tasks(tasks: Sequence[Mapping[str, Json]], now: datetime) -> None:
     """Write a list of tasks: what each is, how far it is, and by what its owner recognises it.
 
-    A column that is empty for all is left out, and the last ones are on a narrow terminal.
+    A column that is empty for all is left out. The prompt is shortened, and the external id left out, where that saves
+    a second line for each task.
     """
     rows = [
         (
             task["id"],
             task["status"],
             task["route"],
+            when(task["created_at"], now).removesuffix(" ago"),
             describe_progress(task) if task["status"] not in ENDS else "",
             clean(task.get("reason")),
-            when(task["created_at"], now).removesuffix(" ago"),
             shorten(" ".join(f"{name}={value}" for name, value in (task.get("labels") or {}).items())),
             shorten(prompt_of(task.get("request"))),
             task["external_id"],
         )
         for task in tasks
     ]
-    columns = ("id", "status", "route", "progress", "reason", "age", "labels", "prompt", "external id")
+    columns = ("id", "status", "route", "age", "progress", "reason", "labels", "prompt", "external id")
     width = _terminal_width()
-    is_narrow = width is not None and width < _WIDE
-    used = [n for n in range(len(columns) - is_narrow) if n < _ALWAYS or any(row[n] for row in rows)]
-    echo_table([columns[n] for n in used], [[row[n] for n in used] for row in rows], status_column=1)
+    used = [n for n in range(len(columns)) if n < _ALWAYS or any(row[n] for row in rows)]
+    cut = None
+    if width is not None:
+        widths = {n: max(map(cells, (columns[n], *(clean(row[n]) for row in rows)))) + GAP for n in used}
+        if sum(widths.values()) - GAP > width and used[-1] == _EXTERNAL_ID:
+            used.pop()
+        room = width - sum(widths[n] for n in used if n != _PROMPT)
+        if used[-1] == _PROMPT and _LEAST_PROMPT <= room < widths[_PROMPT]:
+            cut = room
+    shown = [[shorten(row[n], cut) if n == _PROMPT and cut else row[n] for n in used] for row in rows]
+    echo_table([columns[n] for n in used], shown, status_column=1)
 
 
-def shorten(text: str) -> str:
-    """A text of at most `_SHORT` characters in one line."""
+def shorten(text: str, longest: int = _SHORT) -> str:
+    """A text of at most so many characters in one line."""
     line = " ".join(text.split())
-    return line if len(line) <= _SHORT else f"{line[: _SHORT - 1].rstrip()}…"
+    return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
 
 
 def prompt_of(request: Json) -> str:
@@ -178,42 +183,64 @@ def describe_state(task: Mapping[str, Json]) -> str:
     return f"{task['id']} {task['status']} {task.get('reason') or describe_progress(task)}".rstrip()
 
 
-def echo_task(task: Mapping[str, Json]) -> None:
-    """Write everything about one task."""
-    error = task.get("error") or {}
+def echo_task(task: Mapping[str, Json], now: datetime | None = None) -> None:
+    """Write what people ask about one task."""
+    now = now or datetime.now(UTC)
     first = ("id", "status", "stage", "progress", "reason", "user_message", "route", "account", "model")
-    last = ("created_at", "submitted_at", "started_at", "finished_at", "next_poll_at", "polls", "callbacks")
+    times = ("created_at", "submitted_at", "started_at", "finished_at", "next_poll_at")
     echo_fields(
         [
             *((name, task.get(name)) for name in first),
-            ("error", describe_error(error)),
+            ("error", describe_error(task.get("error") or {})),
             ("retryable", {True: "yes", False: "no", None: None}[task.get("retryable")]),
+            ("prompt", " ".join(prompt_of(task.get("request")).split())),
             ("external_id", task.get("external_id")),
             ("retry_of", task.get("retry_of")),
             *((f"label {name}", value) for name, value in (task.get("labels") or {}).items()),
-            *((name, task.get(name)) for name in last),
+            *((name, both_times(task[name], now)) for name in times if task.get(name)),
+            ("took", _took(task)),
         ]
     )
     for output in task.get("outputs") or []:
-        where = output.get("url") or output.get("text") or ""
-        file = f"{output['path']} ({output['bytes']} bytes)" if output.get("archived") else ""
-        shown = "  ".join(clean(part) for part in (file, where) if part) or "(no URL)"
-        click.echo(f"output {output['n']}  {clean(output['kind'])}  {shown}")
+        parts = [clean(output["kind"])]
+        if output.get("archived"):
+            parts.append(f"saved as {clean(output['path'])} ({size(output['bytes'])})")
+        where = clean(output.get("url") or output.get("text") or "")
+        click.echo(f"output {output['n']}  {', '.join(parts)}{'' if where else ' (no URL)'}")
+        if where:
+            click.echo(f"  {where}")
+
+
+def _took(task: Mapping[str, Json]) -> str:
+    if not task.get("finished_at"):
+        return ""
+    begun = datetime.fromisoformat(task.get("submitted_at") or task["created_at"])
+    return about((datetime.fromisoformat(task["finished_at"]) - begun).total_seconds())
 
 
 def describe_error(error: Mapping[str, Json]) -> str:
-    """The upstream's error in one line: ``message (upstream code 400, HTTP 200)``."""
-    labels = (("code", "upstream code"), ("http_status", "HTTP"))
+    """The service's error in one line: ``message (the service's code 400, HTTP 200)``."""
+    labels = (("code", "the service's code"), ("http_status", "HTTP"))
     numbers = ", ".join(f"{label} {clean(error[key])}" for key, label in labels if error.get(key) is not None)
     message = clean(error.get("message"))
     return f"{message} ({numbers})" if message and numbers else message or numbers
 
 
-def echo_events(events: Sequence[Mapping[str, Json]]) -> None:
-    """Write a task's history, oldest first."""
-    columns = ("seq", "at", "source", "outcome", "from", "to", "detail")
-    rows = [{**event, "source": source_of(event, "detail")} for event in events]
-    echo_table(columns, [[row[name] for name in columns] for row in rows])
+def echo_events(events: Sequence[Mapping[str, Json]], now: datetime | None = None) -> None:
+    """Write a task's history, oldest first; the status where it changed."""
+    now = now or datetime.now(UTC)
+    rows = [
+        (
+            event["seq"],
+            clock_time(event["at"], now),
+            source_of(event, "detail"),
+            event["outcome"],
+            event["to"] if event["to"] != event["from"] else "",
+            localize(event["detail"], now),
+        )
+        for event in events
+    ]
+    echo_table(("seq", "at", "source", "outcome", "status", "detail"), rows, status_column=4)
 
 
 def echo_why(why: Mapping[str, Json], *, verbose: bool = False, now: datetime | None = None) -> None:
@@ -221,40 +248,57 @@ def echo_why(why: Mapping[str, Json], *, verbose: bool = False, now: datetime | 
     now = now or datetime.now(UTC)
     status = str(why["status"])
     click.echo(f"{clean(why['id'])}  {click.style(status, fg=STATUS_STYLES.get(status))}")
-    click.echo(clean(why["summary"]))
+    echo_text(localize(why["summary"], now))
     if why["heard"]:
         echo_heading("History")
         echo_rows(_history(why, now))
     if why["next"]:
         echo_heading("Next")
-        echo_rows((due(entry["at"], now) or "at any time", entry["what"]) for entry in why["next"])
-    if why["ends_by"] and why["ends_by"] not in {entry["at"] for entry in why["next"]}:
-        echo_heading(f"Decided by {clock_time(why['ends_by'], now)} ({when(why['ends_by'], now)})")
+        echo_rows((_when_next(entry["at"], now), localize(entry["what"], now)) for entry in why["next"])
     if notes := [*why["notes"], *(why.get("details", ()) if verbose else ())]:
         echo_heading("Notes")
         for note in notes:
-            click.echo(f"  {clean(note)}")
+            echo_text(localize(note, now), "  ")
     if why.get("actions"):
         echo_heading("You can:")
-        echo_rows((action["command"], action["what"]) for action in why["actions"])
+        for action in why["actions"]:
+            echo_text(f"{action['what']}:", "  ")
+            click.echo(f"    {clean(action['command'])}")
+
+
+def _when_next(time: str | None, now: datetime) -> str:
+    """When something happens: ``in 12 s``, ``in 15 min, at 20:42:00``."""
+    if time is None:
+        return "at any time"
+    is_soon = (datetime.fromisoformat(time) - now).total_seconds() < _SOON_S
+    return due(time, now) if is_soon else f"{due(time, now)}, at {clock_time(time, now)}"
 
 
 def _history(why: Mapping[str, Json], now: datetime) -> Iterator[tuple[str, str, str]]:
     """The observations of a task, those in a row that say the same as one."""
-    refusals = {(entry["at"], entry["what"]): entry["why"] for entry in why["refused"]}
+    refused = {(entry["at"], entry["what"]) for entry in why["refused"]}
     for (source, text), group in groupby(why["heard"], lambda entry: (source_of(entry, "said"), entry["said"])):
         entries = list(group)
         first, last = entries[0], entries[-1]
-        refusal = refusals.get((first["at"], f"{first['source']}: {text}"))
-        not_applied = f" (not applied: {refusal})" if refusal else ""
+        not_applied = " (not applied)" if (first["at"], f"{first['source']}: {text}") in refused else ""
         times = f" ({len(entries)} times, last at {clock_time(last['at'], now)})" if len(entries) > 1 else ""
-        yield clock_time(first["at"], now), source, f"{text}{not_applied}{times}"
+        yield clock_time(first["at"], now), source, f"{localize(text, now)}{not_applied}{times}"
 
 
 def source_of(entry: Mapping[str, Json], text: str) -> str:
     """What brought an entry of the history; the store records the archive's as made by the clock."""
     is_archive = entry["source"] == "clock" and str(entry[text]).startswith("archived:")
     return "archive" if is_archive else str(entry["source"])
+
+
+def localize(text: str, now: datetime) -> str:
+    """A sentence with its ISO times on the clock of this machine: ``since 20:42:01 (3 min ago)``."""
+    return _ISO_TIME.sub(lambda found: both_times(found[0], now), text)
+
+
+def both_times(time: str, now: datetime) -> str:
+    """A time on the clock of this machine and relative to now: ``20:42:01 (3 min ago)``."""
+    return f"{clock_time(time, now)} ({when(time, now)})"
 
 
 def clock_time(time: str, now: datetime) -> str:
@@ -264,12 +308,24 @@ def clock_time(time: str, now: datetime) -> str:
     return local.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")
 
 
+def echo_text(text: str, indent: str = "") -> None:
+    """Write sentences, on a terminal broken between words."""
+    width = _terminal_width()
+    lines = [clean(text)] if width is None else wrap(clean(text), max(width - len(indent), LEAST))
+    for line in lines:
+        click.echo(f"{indent}{line}")
+
+
 def echo_rows(rows: Iterable[Sequence[object]]) -> None:
-    """Write indented rows, every column but the last aligned."""
+    """Write indented rows, every column but the last aligned; on a terminal the last one is broken between words."""
     lines = [[clean(value) for value in row] for row in rows]
     if not lines:
         return
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]) - 1)]
+    start, terminal = sum(widths) + 2 * len(widths), _terminal_width()
     for line in lines:
+        last = [line[-1]] if terminal is None else wrap(line[-1], max(terminal - start - 2, LEAST))
         aligned = [text.ljust(width) for text, width in zip(line, widths, strict=False)]
-        click.echo(f"  {'  '.join([*aligned, line[-1]])}")
+        click.echo(f"  {'  '.join([*aligned, last[0]])}")
+        for more in last[1:]:
+            click.echo(f"  {' ' * start}{more}")

@@ -9,9 +9,10 @@ import click
 
 from tracker.cli.client import Client, Json
 from tracker.cli.exits import FAILED
-from tracker.cli.render import clean, clock_time, duration, echo_json, when
+from tracker.cli.render import clean, clock_time, echo_json, when
 from tracker.cli.session import Session, json_option, with_session
 from tracker.cli.tables import table_lines
+from tracker.domain.text import about
 
 _TASKS = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
 _STOPPED = "Nothing happens until tracker serve starts the daemon."
@@ -85,7 +86,7 @@ def _account(account: Mapping[str, Json]) -> tuple[str, ...]:
 
 def _oldest(stats: Mapping[str, Json], name: str, now: datetime) -> str:
     at = stats.get(f"oldest_{name.lower()}_at")
-    return f" (the oldest for {duration((now - datetime.fromisoformat(at)).total_seconds())})" if at else ""
+    return f" (the oldest for {about((now - datetime.fromisoformat(at)).total_seconds())})" if at else ""
 
 
 def _waiting(stats: Mapping[str, Json]) -> list[str]:

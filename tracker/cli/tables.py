@@ -91,7 +91,7 @@ def _spread(widths: Sequence[int], width: int) -> Iterator[range]:
 
 def _row_lines(row: Sequence[str], groups: Sequence[range], widths: Sequence[int], style: Style) -> Iterator[str]:
     for group in groups:
-        wrapped = {n: _wrap(row[n], widths[n]) for n in group}
+        wrapped = {n: wrap(row[n], widths[n]) for n in group}
         for line in range(max(map(len, wrapped.values()))):
             pieces = []
             for n in group:
@@ -103,7 +103,7 @@ def _row_lines(row: Sequence[str], groups: Sequence[range], widths: Sequence[int
                 yield shown
 
 
-def _wrap(text: str, width: int) -> list[str]:
+def wrap(text: str, width: int) -> list[str]:
     """Break a text at spaces, and inside a word only if it does not fit a line."""
     if cells(text) <= width:
         return [text]

@@ -23,7 +23,7 @@ MAX_DELIVERIES = 3
 """Retries that are named one by one; ``tracker deliveries retry --hook`` retries all of a hook."""
 
 _SAME_REQUEST = "send the same request again, as a new paid job"
-_CHARGED_TWICE = f"{_SAME_REQUEST}; the first may be charged too"
+_CHARGED_TWICE = f"{_SAME_REQUEST} (the first may be charged too)"
 _AGAIN = {
     Reason.AUTH_FAILED: f"{_SAME_REQUEST}, once the key is accepted",
     Reason.ENTITLEMENT: f"{_SAME_REQUEST}, once the account may use this model",
@@ -34,6 +34,8 @@ _AGAIN = {
     Reason.CANCELED: _CHARGED_TWICE,
     Reason.NOT_FOUND: _CHARGED_TWICE,
 }
+_STOP = "stop the task (nothing was charged)"
+_STOP_FOLLOWING = "stop following the task (the job may be charged all the same)"
 _CHANGED = frozenset({Reason.INVALID_REQUEST, Reason.POLICY_REJECTED})
 """The same request would fail again."""
 _OF_THE_ACCOUNT = frozenset({Reason.AUTH_FAILED, Reason.ENTITLEMENT, Reason.QUOTA_EXHAUSTED})
@@ -53,10 +55,10 @@ def list_actions(history: TaskHistory) -> list[ActionView]:
     failed = [item for item in history.deliveries if item.status in {DeliveryStatus.DEAD, DeliveryStatus.FAILED}]
     actions = [*(_of_failed(task) if task.status is Status.FAILED else _of_other(task))]
     if unsaved or (task.status is Status.SUCCEEDED and any(map(is_file, task.outputs))):
-        what = "fetch the files that were not archived, and save them" if unsaved else "save the files"
+        what = "fetch the files that are not saved yet" if unsaved else "copy the files into this directory"
         actions.append((what, f"tracker download {task.id}"))
     actions += [
-        (f"run the hook {item.hook!r} again for {item.event}", f"tracker deliveries retry {item.id}")
+        (f"run the hook {item.hook} again for {item.event}", f"tracker deliveries retry {item.id}")
         for item in failed[:MAX_DELIVERIES]
     ]
     return [ActionView(what, command) for what, command in actions]
@@ -68,22 +70,21 @@ def _of_other(task: Task) -> Iterator[tuple[str, str]]:
     stop = f"tracker cancel {task.id}"
     match task.submit_state:
         case SubmitState.QUEUED if task.waits_for_slot:
-            yield "stop it; nothing was charged", stop
-            setting = f"accounts.{task.account}.max_in_flight"
+            yield _STOP, stop
             yield (
-                f"have more tasks run at once, after you raised {setting} in the configuration",
+                f"run more tasks at once: raise accounts.{task.account}.max_in_flight in the configuration, then",
                 "tracker config reload",
             )
         case SubmitState.QUEUED:
-            yield "stop it; nothing was charged", stop
+            yield _STOP, stop
         case SubmitState.AMBIGUOUS:
             yield from _adopt(task)
-            yield "stop waiting for it; it may be charged all the same", stop
+            yield "stop waiting for the task (the job may be charged all the same)", stop
         case SubmitState.ACCEPTED if task.external_id is not None:
             yield "ask the service now", f"tracker poll {task.id}"
-            yield "stop following it; it may be charged all the same", stop
+            yield _STOP_FOLLOWING, stop
         case SubmitState.ACCEPTED:
-            yield "stop following it; it may be charged all the same", stop
+            yield _STOP_FOLLOWING, stop
         case SubmitState.SENDING | SubmitState.REFUSED:
             pass
 
@@ -97,11 +98,11 @@ def _of_failed(task: Task) -> Iterator[tuple[str, str]]:
     if reason in _OF_THE_ACCOUNT:
         yield "check the account", "tracker doctor"
     if reason in _CHANGED:
-        yield "read the request, to change it", f"tracker show {task.id} --json"
-        yield "read what the route accepts", f"tracker routes {task.route}"
+        yield "see the request that you may have to change", f"tracker show {task.id} --json"
+        yield "see what the route accepts", f"tracker routes {task.route}"
     elif task.submit_attempts or task.submit_state is not SubmitState.ACCEPTED:  # else it was created elsewhere
         yield _AGAIN.get(reason, _SAME_REQUEST), f"tracker resubmit {task.id}"
 
 
 def _adopt(task: Task) -> Iterator[tuple[str, str]]:
-    yield "if the service's own console shows the job, name its id there", f"tracker adopt {task.id} THEIR-ID"
+    yield "if the service's own console shows the job, give the task the job's id", f"tracker adopt {task.id} THEIR-ID"

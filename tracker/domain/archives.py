@@ -120,26 +120,41 @@ def renew_urls(known: tuple[Output, ...], reported: tuple[Output, ...]) -> tuple
 
 def archive_steps(records: Iterable[ArchiveRecord]) -> list[tuple[datetime | None, str]]:
     """The next steps of the archive for a task: (when, what)."""
-    steps: list[tuple[datetime | None, str]] = []
-    for record in records:
-        what = f"archives output {record.n}"
+    found: dict[tuple[str, str], tuple[datetime | None, list[int]]] = {}
+    for record in records:  # outputs that wait for the same reason are one step
         if record.state is ArchiveState.RUNNING:
-            steps.append((None, f"{what}: attempt {record.attempts}"))
-        elif record.state is ArchiveState.PENDING:
-            after = f" again, after {record.attempts} failed ({record.error})" if record.error else ""
-            steps.append((record.next_attempt_at, f"{what}{after}"))
+            now, end = "is saving", ""
+        elif record.state is not ArchiveState.PENDING:
+            continue
+        elif record.error and not record.attempts:  # not the file's fault
+            now, end = "saves", f" as soon as possible: {record.error}"
+        else:
+            now, end = "saves", f". The last attempt failed: {record.error}" if record.error else ""
+        at, numbers = found.setdefault((now, end), (record.next_attempt_at, []))
+        numbers.append(record.n)
+        if at is not None and record.next_attempt_at is not None:
+            found[now, end] = min(at, record.next_attempt_at), numbers
+    steps: list[tuple[datetime | None, str]] = []
+    for (now, end), (at, numbers) in found.items():
+        files = "the file of output" if len(numbers) == 1 else "the files of outputs"
+        steps.append((at, f"The tracker {now} {files} {', '.join(map(str, sorted(numbers)))}{end}."))
     return steps
 
 
 def archive_notes(records: Sequence[ArchiveRecord]) -> list[str]:
     """Sentences about the archive of a task."""
     stored = [record for record in records if record.state is ArchiveState.STORED]
-    notes = [f"{len(stored)} of {len(records)} files are archived."] if records else []
+    notes = [_saved(len(stored), len(records))] if stored else []
     for record in records:
         if record.state is ArchiveState.DEAD:
-            attempts = f"{record.attempts} attempt{'' if record.attempts == 1 else 's'}"
+            tried = f" (tried {record.attempts} times)" if record.attempts > 1 else ""
             notes.append(
-                f"Output {record.n} was not archived after {attempts} ({record.error or 'unknown error'}); "
-                "the task is not affected."
+                f"The tracker could not save the file of output {record.n}{tried}: {record.error or 'unknown error'}."
             )
     return notes
+
+
+def _saved(stored: int, files: int) -> str:
+    if stored < files:
+        return f"{stored} of {files} files {'is' if stored == 1 else 'are'} saved."
+    return {1: "The file is saved.", 2: "Both files are saved."}.get(files, f"All {files} files are saved.")

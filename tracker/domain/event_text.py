@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from tracker.domain.observation import Trouble
 
 if TYPE_CHECKING:
+    from tracker.domain.statuses import Reason
     from tracker.domain.task import Task, UpstreamError
+
+
+NOT_ACCEPTED: Final = "not accepted yet: "
+"""Begins the history's detail of a create that the service deferred."""
+NOT_SENT: Final = "not sent yet: "
+"""The same of a create that could not be sent."""
+SENT_AGAIN: Final = "; the tracker sends it again"
+"""Ends both."""
+NO_MESSAGE: Final = "no message given"
+TROUBLES: Final[dict[Trouble, str]] = {
+    Trouble.UNKNOWN_STATUS: "unknown status",
+    Trouble.NOT_VISIBLE: "not listed yet",
+    Trouble.NOT_FOUND: "unknown id",
+    Trouble.UNAUTHORIZED: "key rejected",
+    Trouble.THROTTLED: "too many requests",
+    Trouble.UNAVAILABLE: "no status",
+    Trouble.UNREADABLE: "unreadable answer",
+    Trouble.REJECTED: "refused",
+}
+"""What the history calls a poll that learned no status."""
 
 
 def describe_advance(before: Task, after: Task) -> str:
@@ -33,6 +56,20 @@ def final_text(task: Task) -> str:
 def error_text(error: UpstreamError | None) -> str:
     """An upstream's error in one line."""
     if error is None:
-        return "no message given"
-    text = " ".join(part for part in (error.code, error.message) if part)
-    return text or (f"HTTP {error.http_status}" if error.http_status else "no message given")
+        return NO_MESSAGE
+    return quote_error(error) or (f"HTTP {error.http_status}" if error.http_status else NO_MESSAGE)
+
+
+def quote_error(error: UpstreamError) -> str:
+    """The words of the service: ``"Invalid parameters" (code 400)``; empty if it gave none."""
+    message = (error.message or "").strip().rstrip(".")
+    if message and error.code and error.code != message:
+        return f'"{message}" (code {error.code})'
+    if message:
+        return f'"{message}"'
+    return f"code {error.code}" if error.code else ""
+
+
+def end_detail(detail: str, reason: Reason | None) -> str:
+    """What the history's detail of a failure says about it, without the reason."""
+    return detail.removeprefix(f"failed: {reason} (").removesuffix(")")

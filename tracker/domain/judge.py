@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tracker.domain.event_text import TROUBLES, quote_error
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.observation import NOTHING, Observation, Reading, Source, Submission, Trouble, dedupe_key
 from tracker.domain.outputs import described, disambiguate
 from tracker.domain.schedule import PollTiming, find_timeout, next_due, submit_end
 from tracker.domain.task import Reason, Status, SubmitState, Task
+from tracker.domain.text import duration
 from tracker.domain.transitions import Decision, Outcome, decide
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool]
     if repeated:
         status = observation.reading.status
         unsettled = status is not None and status.is_terminal and not task.status.is_terminal
-        decision = Decision(Outcome.DUPLICATE, task, "the same observation came before", confirm=unsettled)
+        decision = Decision(Outcome.DUPLICATE, task, "repeats an earlier report", confirm=unsettled)
     else:
         decision = decide(task, observation, observation.observed_at)
     moved = decision.task is not task and _is_change(task, decision.task)
@@ -163,13 +165,13 @@ def _counts(task: Task, observation: Observation) -> dict[str, Any]:
 
 def _trouble_text(reading: Reading) -> str:
     error = reading.error
-    parts = [str(reading.trouble).replace("_", " ")]
+    parts = [reading.detail] if reading.detail else []
     if error is not None:
         parts += [f"HTTP {error.http_status}"] if error.http_status else []
-        parts += [part for part in (error.code, error.message) if part]
-    if reading.detail:
-        parts.append(reading.detail)
-    return " ".join(parts)[:500]
+        parts += [words] if (words := quote_error(error)) else []
+    if not parts or reading.trouble is Trouble.UNAUTHORIZED:
+        parts.insert(0, TROUBLES[reading.trouble or Trouble.UNREADABLE])
+    return ", ".join(parts)[:500]
 
 
 def _give_up_submit(task: Task, observation: Observation, timing: PollTiming) -> Observation | None:
@@ -189,7 +191,7 @@ def _give_up_submit(task: Task, observation: Observation, timing: PollTiming) ->
             reason=reading.reason or Reason.UPSTREAM_UNAVAILABLE,
             error=reading.error,
             retryable=not reading.held,
-            detail=f"not accepted within {timing.policy.submit_retry_s:g} s; it was never started",
+            detail=f"not accepted within {duration(timing.policy.submit_retry_s)}; nothing was charged",
         ),
     )
 

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 Step = tuple["datetime | None", str]
 """(when, None: at any time; what)"""
+_MAY_REPORT: Step = (None, "The service may report first, by a callback.")
 
 
 def next_of_held(task: Task) -> list[Step]:
     """Of a create that waits because its account is rejected."""
     return [
-        (None, "sends it once the account's key is accepted; one create at a time tests that"),
-        (task.due_at, "gives it up if the account's key is still not accepted"),
+        (None, "The tracker sends it when the service accepts the account again; it tests that with one request."),
+        (task.due_at, "If the service still rejects the account by then, the tracker gives the task up."),
     ]
 
 
@@ -37,27 +38,32 @@ def next_of_task(task: Task, policy: PollPolicy) -> list[Step]:
     if task.status.is_terminal:
         if task.due_at is None:
             return []
-        return [(task.due_at, "asks the service once more; a success with outputs is still accepted")]
+        return [(task.due_at, "The tracker asks the service once more. It still accepts a success with outputs.")]
     match task.submit_state:
         case SubmitState.QUEUED if task.waits_for_slot:
-            return [(None, "sends it to the service when a slot of its account is free")]
+            return [(None, "The tracker sends the request when a slot of its account is free.")]
+        case SubmitState.QUEUED if not task.submit_attempts:
+            return [(task.due_at, "The tracker sends the request to the service.")]
         case SubmitState.QUEUED:
-            again = "sends it again" if task.submit_attempts else "sends it to the service"
-            return [(task.due_at, again)]
+            return [
+                (task.due_at, "The tracker sends the request again."),
+                (submit_end(task, policy), "If the service has not accepted it by then, the tracker gives it up."),
+            ]
         case SubmitState.SENDING:
-            return [(task.due_at, "treats the answer as lost if none has come")]
+            return [(task.due_at, "If there is no answer by then, the tracker treats it as lost.")]
         case SubmitState.AMBIGUOUS:
             return [
-                (None, "the service may report it by a callback"),
-                (submit_end(task, policy), "gives it up (submit_unknown) if the service has reported nothing"),
+                (None, "The service may report the job by a callback."),
+                (submit_end(task, policy), "If the service has reported nothing, the tracker gives the task up."),
             ]
         case SubmitState.ACCEPTED | SubmitState.REFUSED:
             pass
     steps: list[Step] = []
     if task.external_id is not None:
-        steps.append((task.due_at, f"asks the service (poll {task.polls + 1})"))
+        again = " again" if task.polls else ""
+        steps.append((task.due_at, f"The tracker asks the service{again}."))
     if task.expects_callback:
-        steps.append((None, "the service may report first, by a callback"))
+        steps.append(_MAY_REPORT)
     steps += _timeouts(task, policy)
     return steps
 
@@ -72,17 +78,18 @@ def _timeouts(task: Task, policy: PollPolicy) -> list[tuple[datetime, str]]:
     found: list[tuple[datetime, str]] = []
     if task.not_found_since is not None:
         end = task.not_found_since + timedelta(seconds=policy.not_found_grace_s)
-        found.append((end, "gives it up (not_found) if the service still does not know it"))
+        found.append((end, "If the service still does not know it, the tracker gives the task up."))
     if task.missing_output_since is None:
         end = max(deadline, polled_enough)
-        found.append((end, "gives it up (expired) if nothing has moved"))
+        if not found or end < found[0][0]:  # one end is enough
+            found.append((end, "If nothing moves until then, the tracker gives the task up."))
     else:  # a success without outputs has a grace instead of the deadline
         end = task.missing_output_since + timedelta(seconds=policy.missing_output_grace_s)
         if task.poll_trouble_since is not None and task.not_found_since is None:
             end = max(end, polled_enough)
-        named = _count(len(task.outputs), "output")
-        what = f"accepts the {named} named before as the result" if task.outputs else "gives it up (missing_output)"
-        found.append((end, f"{what} if the service still names no outputs"))
+        known = _count(len(task.outputs), "output")
+        what = f"takes the {known} named before as the result" if task.outputs else "gives the task up"
+        found.append((end, f"If the service still names no output, the tracker {what}."))
     return found
 
 
@@ -91,21 +98,26 @@ _TO_COME = frozenset({DeliveryStatus.PENDING, DeliveryStatus.RUNNING})
 
 def next_of_hooks(deliveries: Sequence[DeliveryRecord]) -> list[Step]:
     """The hook runs to come."""
-    steps: list[Step] = []
-    first: dict[str, DeliveryRecord] = {}
+    to_come: dict[str, list[DeliveryRecord]] = {}
     for delivery in deliveries:
-        what = f"runs hook {delivery.hook!r} for {delivery.event}"
-        if delivery.status in _TO_COME and (before := first.setdefault(delivery.hook, delivery)) is not delivery:
-            steps.append((before.next_attempt_at, f"{what}, after {before.event}"))
-            continue
-        if delivery.status is DeliveryStatus.RUNNING:
-            steps.append((None, f"{what}: under way, attempt {max(delivery.attempts, 1)}"))
-        elif delivery.status is DeliveryStatus.PENDING:
-            after = (
-                f" again, after {_count(delivery.attempts, 'attempt')} ({delivery.error})" if delivery.attempts else ""
-            )
-            steps.append((delivery.next_attempt_at, f"{what}{after}"))
-    return steps
+        if delivery.status in _TO_COME:
+            to_come.setdefault(delivery.hook, []).append(delivery)
+    return [_next_of_hook(hook, first, later) for hook, (first, *later) in to_come.items()]
+
+
+def _next_of_hook(hook: str, first: DeliveryRecord, later: Sequence[DeliveryRecord]) -> Step:
+    """The first run of a hook; the later ones follow in their order."""
+    after = f", then for {_named(later)}" if later else ""
+    if first.status is DeliveryStatus.RUNNING:
+        return None, f"The hook {hook} is running now for {first.event}{after}."
+    if not first.attempts:
+        return first.next_attempt_at, f"The hook {hook} runs for {first.event}{after}."
+    failed = f"It has failed {_count(first.attempts, 'time')}{f': {first.error}' if first.error else ''}."
+    return first.next_attempt_at, f"The hook {hook} runs again for {first.event}{after}. {failed}"
+
+
+def _named(deliveries: Sequence[DeliveryRecord]) -> str:
+    return deliveries[0].event if len(deliveries) == 1 else f"{len(deliveries)} later events"
 
 
 def ends_by(task: Task, policy: PollPolicy, now: datetime) -> datetime | None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from tracker.domain.observation import Observation, Reading, Source, Submission, Trouble
 from tracker.domain.retry import SPREAD, growing_delay_s, jittered
 from tracker.domain.task import Reason, Status, SubmitState, Task
+from tracker.domain.text import duration
 
 GROWTH = 1.4
 """Each poll without a change multiplies the interval by this, up to the maximum."""
@@ -112,7 +113,7 @@ def find_timeout(task: Task, last: Observation, policy: PollPolicy) -> Observati
     now = last.observed_at
     if task.submit_state in _UNDECIDED:
         if task.submit_state is SubmitState.AMBIGUOUS and _passed(task.progress_at, now, policy.submit_retry_s):
-            return _ended(task, now, Reason.SUBMIT_UNKNOWN, "the outcome is unknown: no answer and no callback")
+            return _ended(task, now, Reason.SUBMIT_UNKNOWN, "there was no clear answer and no callback")
         return None
     if last.source is not _POLL and task.external_id is not None:
         return None  # a poll is due anyway
@@ -123,10 +124,12 @@ def find_timeout(task: Task, last: Observation, policy: PollPolicy) -> Observati
     if _passed(task.missing_output_since, now, policy.missing_output_grace_s) and (not_found or not polls_failed):
         return _ended_without_outputs(task, now, policy)
     if not_found and _passed(task.not_found_since, now, policy.not_found_grace_s):
-        return _ended(task, now, Reason.NOT_FOUND, f"id unknown upstream for {policy.not_found_grace_s:g} s")
+        return _ended(
+            task, now, Reason.NOT_FOUND, f"the service has not known it for {duration(policy.not_found_grace_s)}"
+        )
     # a success without outputs has its own grace period
     if now >= deadline_of(task, policy) and not polls_failed and task.missing_output_since is None:
-        return _ended(task, now, Reason.EXPIRED, f"no progress for {policy.deadline_s:g} s")
+        return _ended(task, now, Reason.EXPIRED, f"nothing has moved for {duration(policy.deadline_s)}")
     return None
 
 
@@ -136,10 +139,10 @@ def _passed(since: datetime | None, now: datetime, grace_s: float) -> bool:
 
 def _ended_without_outputs(task: Task, now: datetime, policy: PollPolicy) -> Observation:
     """After a success without outputs: succeed with outputs reported earlier, else fail."""
-    detail = f"no output {policy.missing_output_grace_s:g} s after success"
+    detail = f"it named none for {duration(policy.missing_output_grace_s)}"
     if not task.outputs:
         return _ended(task, now, Reason.MISSING_OUTPUT, detail)
-    detail = f"{detail}: using the outputs reported before"
+    detail = f"{detail}; the tracker uses the outputs named before"
     reading = Reading(status=Status.SUCCEEDED, outputs=task.outputs, detail=detail)
     return Observation(task_id=task.id, source=Source.CLOCK, observed_at=now, reading=reading)
 

@@ -1,9 +1,10 @@
-"""Why a task has its status, in one or two sentences for operators."""
+"""Why a task has its status, in a few sentences for operators."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from tracker.domain.event_text import NO_MESSAGE, NOT_ACCEPTED, NOT_SENT, SENT_AGAIN, end_detail, quote_error
 from tracker.domain.ids import shown_id
 from tracker.domain.records import iso
 from tracker.domain.statuses import Reason, Source, Status
@@ -17,53 +18,48 @@ if TYPE_CHECKING:
     from tracker.domain.records import EventRecord
     from tracker.domain.task import Task
 
-_ENDED = {
-    Reason.INVALID_REQUEST: "The service refused the request as invalid: {error}.",
-    Reason.AUTH_FAILED: "The service rejected the account's key: {error}.",
-    Reason.ENTITLEMENT: "The account may not use this model or feature: {error}.",
-    Reason.QUOTA_EXHAUSTED: "The account's balance or quota is used up: {error}.",
-    Reason.RATE_LIMITED: "The service refused it because of too many requests: {error}.",
-    Reason.POLICY_REJECTED: "The request or its result breaks the content rules of the service: {error}.",
-    Reason.UPSTREAM_UNAVAILABLE: "The service was not available: {error}.",
-    Reason.GENERATION_FAILED: "The service accepted it but could not finish it: {error}.",
-    Reason.MISSING_OUTPUT: "The service reported success but no output, so it was given up: {error}. "
-    "If outputs come later, they are accepted.",
-    Reason.EXPIRED: "It did not end in time and was given up: {error}. If it succeeds later, that is accepted.",
-    Reason.SUBMIT_UNKNOWN: "It is not known whether the service accepted it: {error}. It may have been charged, so it "
-    "was not sent again. If it succeeds later, that is accepted.",
-    Reason.CANCELED: "An operator canceled it. The service may go on, but what it reports is no longer applied.",
-    Reason.NOT_FOUND: "The service does not know its id: {error}.",
+_LATER: Final = "If the service reports a success later, the tracker accepts it."
+_FREE: Final = "Nothing was started or charged."
+_ENDED: Final = {
+    Reason.INVALID_REQUEST: "The service refused the request as invalid{why}.",
+    Reason.AUTH_FAILED: "The service rejected the key of account {account}{why}.",
+    Reason.ENTITLEMENT: "The account {account} may not use this model or feature{why}.",
+    Reason.QUOTA_EXHAUSTED: "The balance or quota of account {account} is used up{why}.",
+    Reason.RATE_LIMITED: "The service got too many requests{why}.",
+    Reason.POLICY_REJECTED: "The request or its result breaks the content rules of the service{why}.",
+    Reason.UPSTREAM_UNAVAILABLE: "The service was not available{why}.",
+    Reason.GENERATION_FAILED: "The service accepted the request but could not finish the job{why}.",
+    Reason.MISSING_OUTPUT: f"The service reported success but no output{{why}}. The tracker gave the task up. {_LATER}",
+    Reason.EXPIRED: f"The task did not end in time{{why}}. The tracker gave it up. {_LATER}",
+    Reason.SUBMIT_UNKNOWN: "The tracker sent the request and does not know whether the service accepted it{why}. "
+    f"The job may be charged, so the tracker did not send it again. {_LATER}",
+    Reason.CANCELED: "An operator canceled the task. The service may go on with the job, but the tracker ignores it.",
+    Reason.NOT_FOUND: "The service does not know the id {id}{why}.",
 }
-
-
-_REPORTS = {Source.CALLBACK: "A callback", Source.POLL: "A poll", Source.SUBMIT: "The answer to the submit"}
+_REPORTS: Final = {
+    Source.CALLBACK: "The service reported it by a callback.",
+    Source.POLL: "The tracker learned it by asking the service.",
+    Source.SUBMIT: "The service answered the request with the result.",
+}
 
 
 def summarize(task: Task, events: Sequence[EventRecord]) -> str:
     """The state of a task, from its own fields and its history, oldest event first."""
     if task.status is Status.SUCCEEDED:
         by = _REPORTS.get(task.ended_by) if task.ended_by else None
-        reported = f" {by} reported it." if by else ""
-        return f"It succeeded with {_count(len(task.outputs), 'output')}.{reported}"
+        return " ".join(filter(None, (f"The task succeeded with {_count(len(task.outputs), 'output')}.", by)))
     if task.status is Status.FAILED:
-        ended = _ENDED[task.reason or Reason.GENERATION_FAILED].format(error=_ending_error(task, events))
-        return f"{ended} The same request may succeed as a new job." if task.retryable else ended
+        again = " The same request may succeed as a new job." if task.retryable else ""
+        return f"{_summary_of_failure(task, events)}{again}"
     match task.submit_state:
-        case SubmitState.QUEUED if task.submit_attempts:
-            return (
-                f"The service has not accepted it yet, after {_count(task.submit_attempts, 'attempt')}: "
-                f"{last_of_submit(events) or 'deferred'}. Nothing was started or charged."
-            )
         case SubmitState.QUEUED:
-            last = last_of_submit(events)
-            held = f" It is {last}." if last.startswith(HELD) else ""
-            return f"It waits to be sent. Nothing was sent to the service yet.{held}"
+            return _summary_of_queued(task, last_of_submit(events))
         case SubmitState.SENDING:
-            return "It is being sent to the service now. There is no answer yet."
+            return "The tracker is sending the request to the service. There is no answer yet."
         case SubmitState.AMBIGUOUS:
             return (
-                "It was sent and got no clear answer, so it may be running and charged. It is not sent a second time. "
-                "The service may still report it."
+                "The tracker sent the request and got no clear answer, so the job may be running and charged. "
+                "The tracker does not send it a second time. It waits for the service to report the job."
             )
         case SubmitState.ACCEPTED | SubmitState.REFUSED:
             return _summary_of_work(task)
@@ -74,33 +70,67 @@ def last_of_submit(events: Sequence[EventRecord]) -> str:
     return next((event.detail for event in reversed(events) if event.source == "submit"), "")
 
 
+def _summary_of_queued(task: Task, last: str) -> str:
+    if last.startswith(HELD):
+        return f"The tracker holds the request back: {last.removeprefix(HELD)}. {_FREE}"
+    if not task.submit_attempts:
+        return "The tracker has not sent the request yet."
+    cause = last.removesuffix(SENT_AGAIN)
+    if cause.startswith(NOT_SENT):
+        return f"The tracker could not send the request yet: {cause.removeprefix(NOT_SENT)}. {_FREE}"
+    cause = cause.removeprefix(NOT_ACCEPTED) or "it asked to wait"
+    return f"The service has not accepted the request yet: {cause}. {_FREE}"
+
+
 def _summary_of_work(task: Task) -> str:
     named = shown_id(task.external_id)
-    with_id = f"as {named}" if task.external_id else "without naming an id"
+    is_tracked = not task.submit_attempts
     if task.not_found_since is not None:
-        return f"The service says since {iso(task.not_found_since)} that it does not know the id {named}."
+        since = f"The service has not known it since {iso(task.not_found_since)}."
+        if is_tracked:
+            return f"You gave the id {named}. {since} Check the id, the route and the account."
+        return f"The service named the id {named} when it accepted the request. {since}"
     if task.missing_output_since is not None:
-        since = iso(task.missing_output_since)
-        return f"The service has reported success since {since}, but no outputs yet."
+        return f"The service has reported success since {iso(task.missing_output_since)}, but has named no output yet."
+    with_id = f"with the id {named}" if task.external_id else "without naming an id"
+    accepted = f"The service accepted the request {with_id}"
+    if is_tracked:
+        accepted = f"The tracker follows the job {named}, which was created elsewhere"
     if task.poll_trouble is not None:
         return (
-            f"The service accepted it {with_id}, but asking it has failed since {iso(task.poll_trouble_since)}: "
+            f"{accepted}. The tracker has not learned its status since {iso(task.poll_trouble_since)}: "
             f"{task.poll_trouble}."
         )
     if task.status is Status.PENDING:
-        return f"The service accepted it {with_id} and has not started it yet."
+        return f"{accepted}. The service has not started the job yet."
     reached = [f"stage {task.stage}"] if task.stage is not None else []
     reached += [f"{task.progress} %"] if task.progress is not None else []
-    return f"The service is working on it{': ' if reached else ''}{', '.join(reached)}."
+    return f"The service is working on the job{': ' if reached else ''}{', '.join(reached)}."
 
 
-def _ending_error(task: Task, events: Sequence[EventRecord]) -> str:
-    error = task.error
-    if error is not None and (error.code or error.message):
-        return ": ".join(part for part in (error.code, error.message) if part)
-    for event in reversed(events):
-        if event.to_status == Status.FAILED and event.from_status != Status.FAILED:
-            return event.detail.removeprefix(f"failed: {task.reason} (").removesuffix(")")
-    if error is not None and error.http_status:
-        return f"HTTP {error.http_status}"
-    return "no message given"
+def _summary_of_failure(task: Task, events: Sequence[EventRecord]) -> str:
+    reason = task.reason or Reason.GENERATION_FAILED
+    words = quote_error(task.error) if task.error is not None else ""
+    own = _own_cause(task, events)
+    was_unsent = last_of_submit(events).startswith(NOT_SENT)
+    if was_unsent:  # then the error has the tracker's words
+        cause = (task.error and task.error.message) or own or "no reason is known"
+        return f"The tracker could not send the request: {cause}. {_FREE}"
+    why = words or own or "the service gave no reason"
+    text = _ENDED[reason].format(why=f": {why}", account=task.account, id=shown_id(task.external_id))
+    if own and words:  # the tracker's reason beside the words of the service
+        text += f" {own[0].upper()}{own[1:]}."
+    if reason is Reason.NOT_FOUND and not task.submit_attempts:
+        return f"You gave the id {shown_id(task.external_id)}. {text} Check the id, the route and the account."
+    return text
+
+
+def _own_cause(task: Task, events: Sequence[EventRecord]) -> str:
+    """Why the tracker ended the task, in its own words; empty if the history only repeats those of the service."""
+    ends = (event for event in reversed(events) if event.to_status == Status.FAILED != event.from_status)
+    last = next(ends, None)
+    if last is None:
+        return ""
+    detail = end_detail(last.detail, task.reason)
+    words = "" if task.error is None else quote_error(task.error)
+    return "" if detail in {words, NO_MESSAGE} else detail

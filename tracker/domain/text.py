@@ -73,6 +73,30 @@ def _line_of(raw: bytes, position: int) -> int:
     return raw.count(b"\n", 0, position) + 1
 
 
+def size(number: int) -> str:
+    """Bytes in a fitting unit, rounded down: ``12 KiB``, ``40 MiB``."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if number >= factor:
+            return f"{number // factor} {unit}"
+    return count(number, "byte")
+
+
+def duration(seconds: float) -> str:
+    """A setting in its largest whole unit: ``90 s``, ``15 min``, ``1 day``."""
+    for unit, factor in (("day", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= factor and seconds % factor == 0:
+            return count(int(seconds // factor), unit) if unit == "day" else f"{seconds // factor:.0f} {unit}"
+    return f"{seconds:g} s"
+
+
+def about(seconds: float) -> str:
+    """A measured time, rounded: ``12 s``, ``3 min``, ``5 h``, ``2 days``."""
+    for unit, factor in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * factor:
+            return f"{seconds / factor:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def count(number: int, thing: str) -> str:
     """``1 poll``, ``2 polls``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -15,7 +15,16 @@ from msgspec.structs import replace
 
 from tracker.domain.archives import renew_urls
 from tracker.domain.costs import charge_of
-from tracker.domain.event_text import count_outputs, describe_advance, error_text, final_text
+from tracker.domain.event_text import (
+    NOT_ACCEPTED,
+    NOT_SENT,
+    SENT_AGAIN,
+    TROUBLES,
+    count_outputs,
+    describe_advance,
+    error_text,
+    final_text,
+)
 from tracker.domain.figures import plausible_end
 from tracker.domain.hook_events import HookEvent
 from tracker.domain.ids import shown_id
@@ -83,7 +92,7 @@ def decide(task: Task, observation: Observation, now: datetime) -> Decision:
         and (observation.source is _CALLBACK or observation.source is Source.OPERATOR)
     )
     if foreign:
-        detail = f"is about another upstream task ({shown_id(reading.external_id)}); not applied"
+        detail = f"names another job of the service ({shown_id(reading.external_id)}); not applied"
         return Decision(Outcome.CONFLICT, task, detail, confirm=not task.status.is_terminal)
     if reading.submission is not None:
         return _decide_submission(task, observation, now)
@@ -145,7 +154,9 @@ def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Dec
             return replace(decision, detail=f"{decision.detail}; {detail}")
         return replace(decision, outcome=Outcome.CONFLICT, detail=detail, confirm=not decision.task.status.is_terminal)
     if decision.task.status is task.status and (not is_over or reading.status is None):
-        return replace(decision, detail=f"accepted as {shown_id(accepted.external_id)}")
+        # an answer that comes after the first callback brings the id, though its status is old
+        outcome = decision.outcome if accepted.external_id == task.external_id else _APPLIED
+        return replace(decision, outcome=outcome, detail=f"accepted as {shown_id(accepted.external_id)}")
     return decision
 
 
@@ -162,29 +173,30 @@ def _decide_refused(task: Task, observation: Observation, now: datetime) -> Deci
 
 def _decide_deferred(task: Task, reading: Reading) -> Decision:
     if task.submit_state is SubmitState.ACCEPTED or task.status.is_terminal:
-        return Decision(Outcome.STALE, task, "deferred, after the task was accepted or had ended")
+        return Decision(Outcome.STALE, task, "not accepted, after the task was accepted or had ended")
     queued = replace(task, submit_state=SubmitState.QUEUED, model=reading.next_model or task.model)
     if reading.held:
         return Decision(Outcome.APPLIED, queued, f"{HELD}{reading.detail}")
     why = reading.detail or error_text(reading.error)
     if reading.next_model is not None:
-        return Decision(Outcome.APPLIED, queued, f"not accepted ({why}); it is sent again")
-    wait = f", asked to wait {reading.retry_after_s:g} s" if reading.retry_after_s is not None else ""
-    return Decision(Outcome.APPLIED, queued, f"not accepted ({why}{wait}); it is sent again later")
+        return Decision(Outcome.APPLIED, queued, f"{NOT_ACCEPTED}{why}{SENT_AGAIN}")
+    if why.startswith(NOT_SENT):
+        return Decision(Outcome.APPLIED, queued, f"{why}{SENT_AGAIN}")
+    wait = f" (wait {reading.retry_after_s:g} s)" if reading.retry_after_s is not None else ""
+    return Decision(Outcome.APPLIED, queued, f"{NOT_ACCEPTED}{why}{wait}{SENT_AGAIN}")
 
 
 def _decide_ambiguous(task: Task, observation: Observation, now: datetime) -> Decision:
     reading = observation.reading
     if task.submit_state is SubmitState.ACCEPTED or task.status.is_terminal:
-        return Decision(Outcome.STALE, task, f"no clear answer to the submit ({reading.detail})")
+        return Decision(Outcome.STALE, task, f"no clear answer ({reading.detail})")
     # the wait for its callback begins now, however long the task waited to be sent
     unknown = replace(task, submit_state=SubmitState.AMBIGUOUS, progress_at=now)
     if task.expects_callback:
         return Decision(
             Outcome.APPLIED,
             unknown,
-            f"no clear answer to the submit ({reading.detail}); it may have been accepted and charged, "
-            "so it is not sent again; its callback may still decide it",
+            f"no clear answer ({reading.detail}), so the tracker does not send it again",
         )
     given_up = replace(
         observation,
@@ -208,7 +220,11 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
     may_end = not task.status.is_terminal or (task.is_given_up and status is _SUCCEEDED)
     if status.is_terminal and not observation.is_trusted and may_end:
         return Decision(
-            _outcome_without_change(announces), task, f"says {status}; a poll must confirm it", announces, confirm=True
+            _outcome_without_change(announces),
+            task,
+            f"reports {status}; a poll must confirm it",
+            announces,
+            confirm=True,
         )
     kind = TABLE[phase_of(task), status]
     if task.status.is_terminal and observation.source in _OWN_SOURCES:
@@ -219,12 +235,12 @@ def _decide_status(task: Task, observation: Observation, now: datetime, announce
                 return _end(task, observation, now, announces)
             return _advance(task, reading, now, announces)
         case TransitionKind.STALE:
-            return Decision(Outcome.STALE, task, f"says {status}, but the task is {task.status}", announces)
+            return Decision(Outcome.STALE, task, f"reports {status}, but the task is {task.status} already", announces)
         case TransitionKind.SAME:
             return _decide_same(task, observation, announces)
         case TransitionKind.CONFLICT:
             error = f": {error_text(reading.error)}" if reading.error else ""
-            detail = f"says {status}{error}, but the task is {final_text(task)}"
+            detail = f"reports {status}{error}, but the task is {final_text(task)} already"
             return Decision(Outcome.CONFLICT, task, detail, announces)
 
 
@@ -237,11 +253,11 @@ def _decide_same(task: Task, observation: Observation, announces: tuple[HookEven
         outputs = described(task.outputs, latest, task.outputs) + new
         updated = replace(task, outputs=outputs)
         if new:
-            detail = f"brought {count_outputs(len(new))} more after the success, {count_outputs(len(outputs))} now"
+            detail = f"reports {len(new)} more after the success: {count_outputs(len(outputs))} now"
             return Decision(Outcome.APPLIED, updated, detail, (*announces, HookEvent.PROGRESS))
         if outputs != task.outputs:
-            return Decision(Outcome.APPLIED, updated, "says SUCCEEDED, as known, and describes the outputs", announces)
-    return Decision(Outcome.DUPLICATE, task, f"says {reading.status}, as known", announces)
+            return Decision(Outcome.APPLIED, updated, "reports SUCCEEDED again, and describes the outputs", announces)
+    return Decision(Outcome.DUPLICATE, task, f"reports {reading.status} again", announces)
 
 
 def _decide_no_status(task: Task, reading: Reading, announces: tuple[HookEvent, ...]) -> Decision:
@@ -250,11 +266,11 @@ def _decide_no_status(task: Task, reading: Reading, announces: tuple[HookEvent, 
         return Decision(Outcome.APPLIED, task, "accepted", announces)
     match reading.trouble:
         case Trouble.UNKNOWN_STATUS:
-            detail = f"unknown upstream status {reading.upstream_status!r}; treated as still running"
+            detail = f"reports an unknown status, {reading.upstream_status!r}; it counts as running"
         case None:
-            detail = reading.detail or "says nothing about the state"
+            detail = reading.detail or "reports no status"
         case trouble:
-            detail = f"{trouble.replace('_', ' ')}: {reading.detail or error_text(reading.error)}"
+            detail = f"{TROUBLES[trouble]}: {reading.detail or error_text(reading.error)}"
     return Decision(_outcome_without_change(announces), task, detail, announces, confirm=not task.status.is_terminal)
 
 
@@ -262,11 +278,11 @@ def _decide_renewal(task: Task, reading: Reading) -> Decision:
     """A poll after the success, only to renew URLs: it changes nothing else."""
     if reading.status is not Status.SUCCEEDED or not reading.outputs:
         why = reading.trouble or reading.detail or error_text(reading.error)
-        return Decision(Outcome.IGNORED, task, f"asked for fresh URLs, gave none: {why}")
+        return Decision(Outcome.IGNORED, task, f"names no fresh URLs: {why}")
     outputs = renew_urls(task.outputs, reading.outputs)
     if outputs == task.outputs:
-        return Decision(Outcome.DUPLICATE, task, "asked for fresh URLs, gave those known already")
-    return Decision(Outcome.APPLIED, replace(task, outputs=outputs), "gave fresh URLs of the same outputs")
+        return Decision(Outcome.DUPLICATE, task, "names the same URLs again")
+    return Decision(Outcome.APPLIED, replace(task, outputs=outputs), "names fresh URLs of the outputs")
 
 
 def _decide_missing_output(
@@ -276,14 +292,16 @@ def _decide_missing_output(
     if task.status.is_terminal:
         phase = phase_of(task)
         if phase is TaskPhase.GIVEN_UP:
-            detail = "says SUCCEEDED without an output; the task stays given up"
+            detail = "reports SUCCEEDED without an output; the task stays given up"
             confirm = observation.source is not Source.POLL  # a poll that causes a poll would never end
             return Decision(Outcome.IGNORED, task, detail, announces, confirm)
         if phase is TaskPhase.SUCCEEDED:
-            return Decision(Outcome.DUPLICATE, task, "says SUCCEEDED, as known", announces)
-        return Decision(Outcome.CONFLICT, task, f"says SUCCEEDED, but the task is {final_text(task)}", announces)
+            return Decision(Outcome.DUPLICATE, task, "reports SUCCEEDED again", announces)
+        return Decision(
+            Outcome.CONFLICT, task, f"reports SUCCEEDED, but the task is {final_text(task)} already", announces
+        )
     if not observation.is_trusted:
-        detail = "says SUCCEEDED without an output; a poll must confirm it"
+        detail = "reports SUCCEEDED without an output; a poll must confirm it"
         return Decision(_outcome_without_change(announces), task, detail, announces, confirm=True)
     waiting = replace(task, missing_output_since=task.missing_output_since or now)
     decision = _advance(
@@ -293,14 +311,14 @@ def _decide_missing_output(
         announces,
     )
     why = f" ({observation.reading.detail})" if observation.reading.detail else ""
-    return replace(decision, detail=f"says SUCCEEDED without an output yet{why}; waiting for it", confirm=True)
+    return replace(decision, detail=f"reports SUCCEEDED, but no output yet{why}", confirm=True)
 
 
 def _advance(task: Task, reading: Reading, now: datetime, announces: tuple[HookEvent, ...]) -> Decision:
     """Not ended: apply newer status, stage, progress and outputs; refuse older ones."""
     status = _RUNNING if reading.status is _RUNNING else task.status
     if reading.stage is not None and stage_rank(reading.stage) < stage_rank(task.stage):
-        detail = f"says stage {reading.stage}, but {task.stage} is known already"
+        detail = f"reports stage {reading.stage}, but the task is at stage {task.stage} already"
         return Decision(Outcome.STALE, task, detail, announces)
     stage = reading.stage or task.stage
     progress = task.progress
@@ -309,7 +327,7 @@ def _advance(task: Task, reading: Reading, now: datetime, announces: tuple[HookE
     latest = disambiguate(reading.outputs)
     outputs = described(task.outputs, latest, latest if len(latest) > len(task.outputs) else task.outputs)
     if (status, stage, progress, outputs) == (task.status, task.stage, task.progress, task.outputs):
-        return Decision(_APPLIED, task, f"says {reading.status}, as known", announces)
+        return Decision(_APPLIED, task, f"reports {reading.status}: nothing new", announces)
     began = status is _RUNNING and task.status is _PENDING
     advanced = replace(
         task,

@@ -20,6 +20,7 @@ from tracker.domain.schedule import submit_end
 from tracker.domain.statuses import Source, Status
 from tracker.domain.summary import last_of_submit, summarize
 from tracker.domain.task import SubmitState
+from tracker.domain.text import about, duration
 from tracker.domain.text import count as _count
 from tracker.domain.transitions import HELD, Outcome
 
@@ -36,10 +37,10 @@ Json = Any
 LEAST_SAMPLES = 8
 """Fewer ended tasks say nothing about how long one takes."""
 _REFUSED = {
-    Outcome.DUPLICATE: "the same observation came before",
-    Outcome.STALE: "it is older than what is already known",
-    Outcome.CONFLICT: "it contradicts a final status or a known id; recorded, not applied",
-    Outcome.IGNORED: "it cannot change the task by itself; a poll must confirm it",
+    Outcome.DUPLICATE: "it was reported before",
+    Outcome.STALE: "it is older than what is known",
+    Outcome.CONFLICT: "it contradicts what is final",
+    Outcome.IGNORED: "it needs a poll to confirm it",
 }
 
 
@@ -143,11 +144,11 @@ def _details(task: Task, policy: PollPolicy) -> list[str]:
     details = []
     if task.polls or task.callbacks:
         details.append(
-            f"{_count(task.polls, 'poll')} and {_count(task.callbacks, 'callback')} so far; "
-            "polls that changed nothing are not listed."
+            f"{_count(task.polls, 'poll')} and {_count(task.callbacks, 'callback')} so far. "
+            "The history leaves out polls that brought nothing new."
         )
     if not task.status.is_terminal and task.submit_state is SubmitState.ACCEPTED:
-        details.append(f"The deadline of {_duration(policy.deadline_s)} counts from the last progress.")
+        details.append(f"The tracker gives a task up when nothing moves for {duration(policy.deadline_s)}.")
     return details
 
 
@@ -156,43 +157,44 @@ def _line(history: TaskHistory, limit: int | None) -> list[str]:
     line, account = history.line, history.task.account
     if line is None:
         return []
-    before = "it is the next one"
+    before = "This task is the next one."
     if line.before:
-        before = f"{_count(line.before, 'task')} {'waits' if line.before == 1 else 'wait'} before it"
+        before = f"{_count(line.before, 'task')} {'waits' if line.before == 1 else 'wait'} before this one."
     if limit is None:
-        return [f"It waits for a free slot of account {account}; {before}."]
-    what = f"{line.in_flight} of {limit} tasks of account {account} are in flight"
-    if line.in_flight > limit:
-        what = f"{line.in_flight} tasks of account {account} are in flight, and {limit} may be"
-    return [f"It waits for a free slot: {what}; {before}."]
+        return [f"The request waits for a free slot of account {account}. {before}"]
+    verb = "runs" if line.in_flight == 1 else "run"
+    now = f"{_count(line.in_flight, 'task')} {verb} now"
+    return [f"Account {account} may run {_count(limit, 'task')} at once, and {now}. {before}"]
 
 
 def _own_notes(history: TaskHistory, now: datetime) -> list[str]:
     task, notes = history.task, _usual(history, now)
-    if task.unknown_statuses:
+    if task.unknown_statuses and not task.status.is_terminal:
         notes.append(
-            f"The service reports the status {task.unknown_status!r}, which its documents do not name; it was seen "
-            f"{_count(task.unknown_statuses, 'time')} and counts as running."
+            f"The service reported the status {task.unknown_status!r}, which its documents do not name. "
+            "The tracker counts it as running."
         )
     if not task.status.is_terminal:
         if task.submit_state is SubmitState.ACCEPTED:
             if task.external_id is None:
                 notes.append(
-                    "Its id at the service is not known yet, so it cannot be polled: only a callback can end it."
+                    "The service has not named its id for the job yet, so the tracker cannot ask for the status. "
+                    "Only a callback can end the task."
                 )
             elif not task.expects_callback:
-                notes.append("The service does not report on its own: it is only asked.")
+                notes.append("The service sends no callbacks for this task, so the tracker asks it.")
         if task.missing_output_since is not None and task.poll_trouble is not None:
             notes.append(f"The last poll failed: {task.poll_trouble}.")
     elif task.is_canceled and task.submit_state in {SubmitState.SENDING, SubmitState.AMBIGUOUS, SubmitState.ACCEPTED}:
-        notes.append("The service does not know that it was canceled, and may charge for it.")
+        notes.append("The service does not know that the task was canceled, and may charge for the job.")
     for delivery in history.deliveries:
         if delivery.status in {DeliveryStatus.DEAD, DeliveryStatus.FAILED}:
-            gave_up = f"after {_count(delivery.attempts, 'attempt')}"
             printed = _last_line(delivery.output)
-            error = f": {delivery.error}" if delivery.error else ""
-            error += f' (it printed: "{printed}")' if printed else ""
-            notes.append(f"The hook {delivery.hook!r} gave up on {delivery.event} {gave_up}{error}.")
+            causes = [f'"{printed}"'] if printed else []
+            causes += [delivery.error] if delivery.error else []
+            tried = f" (tried {delivery.attempts} times)" if delivery.attempts > 1 else ""
+            why = f": {', '.join(causes)}" if causes else ""
+            notes.append(f"The hook {delivery.hook} gave up on {delivery.event}{tried}{why}.")
     return notes
 
 
@@ -206,20 +208,6 @@ def _usual(history: TaskHistory, now: datetime) -> list[str]:
     task = history.task
     if len(history.usual_s) < LEAST_SAMPLES or task.submit_state is not SubmitState.ACCEPTED:
         return []
-    usual = _about(median(history.usual_s))
-    age = _about((now - (task.submitted_at or task.created_at)).total_seconds())
-    return [f"It usually takes {usual} (the last {len(history.usual_s)} of this route); this one is at {age}."]
-
-
-def _about(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g} {unit}"
-    return f"{seconds:g} s"
+    usual = about(median(history.usual_s))
+    age = about((now - (task.submitted_at or task.created_at)).total_seconds())
+    return [f"Such a task usually takes {usual}. This one has taken {age} so far."]

@@ -74,7 +74,7 @@ def trouble_notes(hooks: Iterable[Mapping[str, Any]], deliveries: Iterable[Deliv
     """
     concerned = {item.hook for item in deliveries if item.status is not DeliveryStatus.SUCCEEDED}
     return [
-        f"Hook {hook['name']!r} is {hook['state']} since {hook['failing_since']} ({hook['last_error']})."
+        f"The hook {hook['name']} has failed since {hook['failing_since']}: {hook['last_error']}."
         for hook in hooks
         if hook["name"] in concerned and hook["failing_since"]
     ]

@@ -234,7 +234,7 @@ async def poll_task(services: Services, request: web.Request) -> web.Response:
         await services.poller.poll(task_id)
     except NotAttempted as refusal:
         headers = {"Retry-After": str(math.ceil(refusal.retry_in_s))}
-        detail = f"The upstream was not polled: {refusal}."
+        detail = f"The tracker did not ask the service: {refusal}."
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-asked", detail, headers=headers) from None
     return json_response(task_json(await services.store.get_task(task_id)))
 

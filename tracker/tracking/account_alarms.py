@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from tracker.domain.observation import Reading, Submission, Trouble
+from tracker.domain.records import iso
 from tracker.domain.retry import growing_delay_s
 from tracker.domain.task import Reason, SubmitState
 from tracker.logs import get_logger
@@ -53,12 +54,8 @@ _KIND_OF = {Reason.AUTH_FAILED: AlarmKind.KEY_REJECTED, Reason.QUOTA_EXHAUSTED: 
 """Refusals of a create that concern its account. A model that the account may not use (`entitlement`) does not."""
 _REASON_OF = {kind: reason for reason, kind in _KIND_OF.items()}
 _SENTENCES = {
-    AlarmKind.KEY_REJECTED: "The upstream refuses the key of account {!r}",
-    AlarmKind.QUOTA_EXHAUSTED: "The quota or balance of account {!r} is used up",
-}
-_RELEASE = {
-    AlarmKind.KEY_REJECTED: "the key is accepted",
-    AlarmKind.QUOTA_EXHAUSTED: "the upstream accepts creates again",
+    AlarmKind.KEY_REJECTED: "The service has rejected the key of account {} since {}",
+    AlarmKind.QUOTA_EXHAUSTED: "The balance or quota of account {} has been used up since {}",
 }
 _RAISED = {AlarmKind.KEY_REJECTED: "account.key_rejected", AlarmKind.QUOTA_EXHAUSTED: "account.quota_exhausted"}
 _OVER = {AlarmKind.KEY_REJECTED: "account.key_accepted", AlarmKind.QUOTA_EXHAUSTED: "account.quota_restored"}
@@ -159,7 +156,7 @@ class AccountAlarms:
             error=alarm.error,
             retryable=False,
             held=True,
-            detail=_headline(task.account, alarm),
+            detail=_headline(task.account, alarm, is_start=False),
         )
 
     def wait(self, task: Task) -> None:
@@ -261,13 +258,11 @@ class AccountAlarms:
         alarm = self._alarms.get(task.account)
         if alarm is None:
             return []
-        line = f"{_headline(task.account, alarm)}."
         if task.submit_state is SubmitState.QUEUED and task.id in self._held.get(Lane(task.account, task.provider), ()):
-            sent = "was not sent" if not task.submit_attempts else "was certainly not accepted"
-            end = f", at latest given up at {show_time(task.due_at)}" if task.due_at else ""
-            return [f"{line} The create is held and {sent}; it is sent when {_RELEASE[alarm.kind]}{end}."]
+            return []  # its history says so
+        line = f"{_headline(task.account, alarm)}."
         if alarm.kind is AlarmKind.KEY_REJECTED and task.submit_state is SubmitState.ACCEPTED:
-            return [f"{line} Polls continue slowly; check the key."]
+            return [f"{line} Check the key. Until then the tracker asks the service less often."]
         return [line]
 
     # -- parts ---------------------------------------------------------------------------------------------
@@ -334,10 +329,6 @@ class AccountAlarms:
             log.info("account.credentials_changed", account=account)
 
 
-def _headline(account: str, alarm: _Alarm) -> str:
-    return f"{_SENTENCES[alarm.kind].format(account)} since {show_time(alarm.since)} ({alarm.message})"
-
-
-def show_time(at: datetime) -> str:
-    """A time for messages."""
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+def _headline(account: str, alarm: _Alarm, *, is_start: bool = True) -> str:
+    text = f'{_SENTENCES[alarm.kind].format(account, iso(alarm.since))}: "{alarm.message.strip().rstrip(".")}"'
+    return text if is_start else f"{text[0].lower()}{text[1:]}"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracker.domain.circuit import CircuitState
+from tracker.domain.records import iso
 from tracker.store.values import Lane
-from tracker.tracking.account_alarms import show_time
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,19 +77,16 @@ class Blockers:
         pause_ends = self._limits.paused_until(account)
         if pause_ends is not None:
             left_s = pause_ends - self._clock.monotonic()
-            notes.append(f"The upstream asked account {account!r} to slow down; the next poll is in {left_s:.0f} s.")
+            notes.append(f"The service asked for fewer requests, so account {account} waits another {left_s:.0f} s.")
         circuit = self._breakers.circuit_of(self._client.host_of(account), task.provider)
         if circuit.since is not None:
-            failed = f"failed for {circuit.provider}" if circuit.provider else "did not answer"
+            failed = f"has failed for {circuit.provider}" if circuit.provider else "has not answered"
             when = "now" if circuit.retry_in_s is None else f"in {circuit.retry_in_s:.0f} s"
-            notes.append(
-                f"{circuit.host} {failed} {circuit.failures} times in a row; "
-                f"its circuit is open since {show_time(circuit.since)}, the next try is {when}."
-            )
+            notes.append(f"The service at {circuit.host} {failed} since {iso(circuit.since)}. The next try is {when}.")
         block = self._blocks.get(Lane(account, task.provider))
         if block is not None:
             notes.append(
-                f"The upstream has not been polled since {show_time(block.since)}: {block.message}. "
-                "Tasks wait until that is fixed, past their deadlines too."
+                f"The tracker has not asked the service since {iso(block.since)}: {block.message}. "
+                "The tasks wait until that is fixed, past their deadlines too."
             )
         return notes

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tracker.domain.event_text import NOT_SENT
 from tracker.domain.histograms import Histograms
 from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import Reason, UpstreamError
@@ -58,7 +59,7 @@ class CreateCalls:
                 submission=Submission.DEFERRED,
                 reason=Reason.UPSTREAM_UNAVAILABLE,
                 error=UpstreamError(message=str(error)),
-                detail=f"certainly not sent: {error}",
+                detail=f"{NOT_SENT}{error}",
             )
         except Unanswered as error:
             reading = Reading(submission=Submission.AMBIGUOUS, detail=str(error))

@@ -143,7 +143,7 @@ class UpstreamClient:
             raise NotAttempted("the tracker is stopping", 0.0)
         account = self._accounts.get(account_name)
         if account is None:
-            raise NotAttempted(f"no account named {account_name!r}", MISSING_S)
+            raise NotAttempted(f"the configuration has no account {account_name}", MISSING_S)
         base = _base_of(account)
         headers = _headers(
             account.name, account.api_key() or "", request.auth, request.headers, request.body is not None
@@ -188,15 +188,15 @@ class UpstreamClient:
             await session.close()
 
     def _circuit_open(self, host: str, provider: str) -> NotAttempted:
-        failed = f"{host} did not answer"
+        failed = f"{host} cannot be reached"
         if self._breakers.circuit_of(host, provider).provider:
-            failed = f"{host} did not answer for {provider}, or with server errors"
-        return NotAttempted(f"circuit open: {failed}", self._breakers.wait_s(host, provider), circuit_open=True)
+            failed = f"{host} gives no answer for {provider}, or server errors"
+        return NotAttempted(f"{failed} (circuit open)", self._breakers.wait_s(host, provider), circuit_open=True)
 
     def _no_slot(self, account_name: str) -> NotAttempted:
         pause_ends = self._limits.paused_until(account_name)
         return NotAttempted(
-            f"rate limit of account {account_name!r}: no slot within {SLOT_WITHIN_S:g} s",
+            f"account {account_name} has sent as many requests as its rate limit allows for {SLOT_WITHIN_S:g} s",
             SLOT_WITHIN_S if pause_ends is None else pause_ends - self._clock.monotonic(),
         )
 
@@ -315,7 +315,7 @@ def _base_of(account: Account) -> URL:
         return base_url(account.base_url)
     except ValueError:
         pass
-    raise NotAttempted(f"the base_url of account {account.name!r} is not an http(s) URL", MISSING_S)
+    raise NotAttempted(f"the base_url of account {account.name} is not an http(s) URL", MISSING_S)
 
 
 def _pause_s(reply: WireReply) -> float:
@@ -339,9 +339,9 @@ def _headers(
     """All headers of a request but ``Host``."""
     key = api_key.strip()
     if not key:
-        raise NotAttempted(f"account {account!r} has no API key", MISSING_S)
+        raise NotAttempted(f"account {account} has no API key", MISSING_S)
     if (problem := key_problem(key)) is not None:
-        raise NotAttempted(f"the API key of account {account!r} {problem}", MISSING_S)
+        raise NotAttempted(f"the API key of account {account} {problem}", MISSING_S)
     names = {name.lower() for name, _ in given}
     defaults = _HEADERS | ({"Content-Type": "application/json"} if has_body else {})
     headers = {name: value for name, value in defaults.items() if name.lower() not in names} | dict(given)

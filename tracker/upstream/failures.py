@@ -6,6 +6,7 @@ system's message is copied.
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import aiohttp
@@ -22,7 +23,7 @@ _KINDS: Final[tuple[_Kind, ...]] = (
     (aiohttp.ClientConnectorDNSError, NotSent, "the host name cannot be resolved"),
     (aiohttp.ClientConnectorCertificateError, NotSent, "the TLS certificate is not trusted"),
     (aiohttp.ClientConnectorSSLError, NotSent, "no TLS connection"),
-    (aiohttp.ClientConnectorError, NotSent, "no connection"),
+    (aiohttp.ClientConnectorError, NotSent, "the service cannot be reached"),
     (aiohttp.ServerFingerprintMismatch, NotSent, "the TLS certificate is a different one"),
     (aiohttp.InvalidURL, NotSent, "the URL is invalid"),
     (TimeoutError, Unanswered, "no complete answer in time"),
@@ -36,10 +37,20 @@ LIBRARY_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError, Time
 """What aiohttp raises when an exchange fails."""
 
 
+def _cause_of(error: OSError) -> str | None:
+    """What the operating system says; of a connection to one address also the address."""
+    text, where = error.strerror, ""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        where = f"{error.host}:{error.port}"
+        os_error = error.os_error
+        text = os.strerror(os_error.errno) if os_error.errno else text
+    return ", ".join(filter(None, (where, text and text[0].lower() + text[1:]))) or None
+
+
 def failure_of(error: Exception) -> UpstreamFailure:
     """Translate one of `LIBRARY_ERRORS`."""
     for kind, failure, message in _KINDS:
         if isinstance(error, kind):
-            cause = error.strerror if isinstance(error, OSError) else None
+            cause = _cause_of(error) if isinstance(error, OSError) else None
             return failure(f"{message} ({cause})" if cause else message)
     return Unanswered(f"the exchange failed ({type(error).__name__})")

@@ -181,7 +181,7 @@ def _read_body(body: Mapping[str, Json]) -> Reading | None:
     tasks = _tasks_in(body["data"])
     match len(tasks):
         case 0:
-            return Reading(trouble=Trouble.NOT_VISIBLE, detail="the upstream shows no record yet")
+            return Reading(trouble=Trouble.NOT_VISIBLE, detail="the service has no record of the job")
         case 1:
             return _read_task(tasks[0])
         case count:

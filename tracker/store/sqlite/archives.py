@@ -226,7 +226,7 @@ def _announce_if_safe(db: sqlite3.Connection, task: Task, now: datetime) -> bool
             to_ms(now),
             task.status.value,
             task.status.value,
-            f"archived: {count} file{'' if count == 1 else 's'} safe",
+            f"archived: {count} file{'' if count == 1 else 's'} saved",
             _ARCHIVED_KEY,
             HookEvent.ARCHIVED.value,
         ),

@@ -103,7 +103,7 @@ def read_poll(reply: WireReply, shape: Shape) -> Reading:
         if data is None:
             if code is None or find_error(body) is not None:
                 return None
-            return Reading(trouble=Trouble.NOT_VISIBLE, detail="the upstream shows no record yet")
+            return Reading(trouble=Trouble.NOT_VISIBLE, detail="the service has no record of the job")
         task = object_in(data)
         reading = shape.read_task(_with_state(require_object(data, "data") if task is None else task))
         reading = replace(reading, external_id=_find_task_id(body))
