@@ -163,7 +163,7 @@ SELECT id, status, stage, progress, reason, route, provider, account, model, ext
        (SELECT payload FROM events WHERE seq = tasks.result_seq) AS "result"
 FROM tasks;
 
-CREATE VIEW v_active AS SELECT * FROM v_tasks WHERE status IN ('PENDING', 'RUNNING');
+CREATE VIEW v_active AS SELECT * FROM v_tasks WHERE status = 'PENDING' OR status = 'RUNNING';
 
 CREATE VIEW v_finished AS SELECT * FROM v_tasks WHERE status IN ('SUCCEEDED', 'FAILED');
 
