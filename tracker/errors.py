@@ -15,6 +15,8 @@
         IdempotencyConflict     respond 422: same key, different payload
         SubmitInFlight          respond 409: same key, the first attempt has no result yet
         NotAdoptable            respond 409: an operator named an upstream id that the task cannot have
+      PositionUnknown           respond 422: a client names a position after the newest event
+      TooManyReaders            respond 503: as many streams are open as there may be
       PayloadInvalid            callback: 400; poll: a failed attempt; names the field path
       RequestInvalid            respond 422 with the list of wrong fields
       SignatureInvalid          callback: 401; never states the expected value
@@ -96,6 +98,20 @@ class IdempotencyConflict(StoreError):
 
 class SubmitInFlight(StoreError):
     """The idempotency key belongs to a submit whose first attempt has no result yet."""
+
+
+class PositionUnknown(TrackerError):
+    """A position in the history is after the newest event."""
+
+    def __init__(self, after: int, newest: int) -> None:
+        super().__init__(
+            f"{after} is after the newest event, {newest}: was a backup restored? Read the tasks anew, and go on after "
+            f"{newest}"
+        )
+
+
+class TooManyReaders(TrackerError):
+    """As many streams are open as there may be."""
 
 
 class PayloadInvalid(TrackerError):

@@ -572,7 +572,7 @@ async def test_wait_responds_when_the_task_ends(world: ServerWorld) -> None:
     """Before the time limit; other changes of the task do not end the wait."""
     task_id = await world.make_task()
     waiting = asyncio.create_task(get(world, f"/v1/tasks/{task_id}?wait=60"))
-    changes = world.services.changes
+    changes = world.services.feed.changes
     async with asyncio.timeout(10):
         while task_id not in changes._watched:  # noqa: ASYNC110 - the handler gives no signal that it waits
             await asyncio.sleep(0)
@@ -594,7 +594,7 @@ async def test_wait_responds_after_the_time_limit(world: ServerWorld) -> None:
     task_id = await world.make_task()
     for wait in ("0", "0.05"):
         assert (await get(world, f"/v1/tasks/{task_id}?wait={wait}"))["status"] == "PENDING"
-    assert task_id not in world.services.changes._watched
+    assert task_id not in world.services.feed.changes._watched
 
 
 async def test_wait_responds_when_the_daemon_stops(world: ServerWorld) -> None:
@@ -602,7 +602,7 @@ async def test_wait_responds_when_the_daemon_stops(world: ServerWorld) -> None:
     task_id = await world.make_task()
     waiting = asyncio.create_task(get(world, f"/v1/tasks/{task_id}?wait=60"))
     async with asyncio.timeout(10):
-        while task_id not in world.services.changes._watched:  # noqa: ASYNC110 - as above
+        while task_id not in world.services.feed.changes._watched:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
         world.services.stopping.set()
         assert (await waiting)["status"] == "PENDING"

@@ -35,7 +35,7 @@ from tracker.server.arrivals import Arrivals
 from tracker.server.connections import FAST_PATH, Runner
 from tracker.server.services import Services
 from tracker.store.values import NewTask
-from tracker.tracking.changes import ChangeFeed
+from tracker.tracking.feed import MAX_READERS, EventFeed
 from tracker.tracking.intake import SubmitRequest
 from tracker.tracking.poller import Poller
 from tracker.tracking.submitter import Submitted, Submitter
@@ -132,6 +132,7 @@ class ServerWorld(World):
         api_token: what the API requires; None for nothing.
         limits: those of `Runner`.
         has_fast_path: whether callbacks may take the fast path, as in the daemon.
+        max_streams: how many streams there may be.
         overrides: fields of `Services`.
     """
 
@@ -142,6 +143,7 @@ class ServerWorld(World):
         api_token: str | None = None,
         limits: Mapping[str, Json] | None = None,
         has_fast_path: bool = True,
+        max_streams: int = MAX_READERS,
         **overrides: Json,
     ) -> None:
         super().__init__(directory / "tracker.db", intervals={})
@@ -160,7 +162,7 @@ class ServerWorld(World):
         self.services = Services(
             store=self.store,
             reconciler=self.reconciler,
-            changes=ChangeFeed(self.store),
+            feed=EventFeed(self.store, max_streams),
             submitter=cast("Submitter", self.submitter),
             poller=cast("Poller", self.poller),
             model_sync=cast("ModelSync", StandInModelSync()),

@@ -78,6 +78,28 @@ class Client:
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
             raise Unreachable(f"the daemon at {self.url} closed the connection ({_why(error)})") from error
 
+    def lines(
+        self, path: str, query: Mapping[str, str], headers: Mapping[str, str], *, silence_s: float
+    ) -> Iterator[bytes]:
+        """The lines of the body of a GET as they come, each with its end.
+
+        Raises:
+            Unreachable: the connection ended, or nothing came for ``silence_s`` seconds.
+        """
+        try:
+            with self._request(
+                "GET", f"{path}?{urlencode(query)}" if query else path, None, headers, silence_s
+            ) as answer:
+                if answer.status != HTTPStatus.OK:
+                    self._read(answer.status, _decode(answer.read()))
+                    raise Failure([f"{self.url} answered {answer.status} instead of a stream"], FAILED)
+                yield b""  # it has begun
+                while line := answer.readline():
+                    yield line
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"the daemon at {self.url} closed the stream ({_why(error)})") from error
+        raise Unreachable(f"the daemon at {self.url} closed the stream")
+
     def _call(
         self, method: str, path: str, body: Json, headers: Mapping[str, str], answer_s: float
     ) -> tuple[int, Json]:

@@ -19,7 +19,7 @@ from tracker.archive.archiver import Archiver
 from tracker.archive.download import Bounds
 from tracker.archive.partial import DIRECTORY as PARTIAL_DIRECTORY
 from tracker.clock import Clock, SystemClock
-from tracker.daemon.descriptors import current_limit, share_of_connections
+from tracker.daemon.descriptors import current_limit, share_of_connections, share_of_streams
 from tracker.daemon.health import HealthChecks
 from tracker.daemon.listening import base_url, check_exposure, open_sites
 from tracker.daemon.parts import Parts
@@ -43,7 +43,7 @@ from tracker.server.connections import Runner
 from tracker.server.services import Services
 from tracker.server.tallies import HttpTallies
 from tracker.store.sqlite.backup_files import find_good_copy
-from tracker.tracking.changes import ChangeFeed
+from tracker.tracking.feed import EventFeed
 from tracker.tracking.intake import CallbackUrls, Intake
 from tracker.tracking.poller import Poller, polls_within
 from tracker.tracking.submitter import Submitter
@@ -307,7 +307,7 @@ class Tracker(Parts):
         return Services(
             store=self.store,
             reconciler=self.reconciler,
-            changes=ChangeFeed(self.store),
+            feed=EventFeed(self.store, share_of_streams(current_limit())),
             submitter=self.submitter,
             poller=self.poller,
             archive=self.archiver,

@@ -12,6 +12,8 @@ import contextlib
 import resource
 from typing import Final
 
+from tracker.tracking.feed import MAX_READERS
+
 MAX_LIMIT: Final = 65_536
 """The limit of the unit. Programs of hooks inherit it, and some of them close every number below it."""
 RESERVE: Final = 512
@@ -47,3 +49,8 @@ def reachable_limit(soft: int, hard: int) -> int:
 def share_of_connections(limit: int) -> int:
     """How many connections there may be at once, with so many descriptors in all."""
     return max(limit - min(RESERVE, limit // 2), 1)
+
+
+def share_of_streams(limit: int) -> int:
+    """How many streams there may be at once: they hold connections for long, and callbacks need some at any time."""
+    return max(min(MAX_READERS, share_of_connections(limit) // 2), 1)

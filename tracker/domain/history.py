@@ -1,4 +1,4 @@
-"""All that explains a task."""
+"""The history: of one task with all that explains it, and the events of all tasks as a feed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tracker.domain.archives import ArchiveRecord
-    from tracker.domain.records import DeliveryRecord, EventRecord
-    from tracker.domain.task import Task
+    from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.domain.task import Task, TaskId
 
 
 class WaitingLine(Struct, frozen=True):
@@ -43,3 +43,33 @@ class TaskHistory(Struct, frozen=True):
     archives: Sequence[ArchiveRecord] = ()
     usual_s: Sequence[float] = ()
     line: WaitingLine | None = None
+
+
+class FeedEvent(Struct, frozen=True):
+    """An event in the history of all tasks: what filters need of it and of its task.
+
+    Attributes:
+        status: of the task right after the event.
+        reason: why the task was FAILED right after the event; None: it was not.
+    """
+
+    seq: int
+    task_id: TaskId
+    status: str
+    reason: str | None
+    provider: str
+    route: str
+    account: str
+    labels: Mapping[str, str]
+
+
+class FeedItem(Struct, frozen=True):
+    """An event in the history of all tasks, with its task as it is now.
+
+    Attributes:
+        omitted: which of ``payload``, ``task.request`` and ``task.result`` are too large to be read: they are None.
+    """
+
+    event: EventRecord
+    record: TaskRecord
+    omitted: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ names are the project's public surface (HTTP, hooks, ``--json``, SQLite views).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from operator import attrgetter
@@ -169,6 +169,16 @@ class TaskView(Struct, frozen=True):
     retry_of: Annotated[TaskId | None, Meta(description="The task whose request it sends again.")]
 
 
+class FeedEventView(EventRecord, frozen=True, kw_only=True, rename={"from_status": "from", "to_status": "to"}):
+    """An event in the history of all tasks, with its task."""
+
+    task: Annotated[TaskView, Meta(description="As it is now, which may be later than the event; see version.")]
+    omitted: Annotated[
+        list[str] | UnsetType,
+        Meta(description="Which of payload, task.request and task.result are null here since they are too large."),
+    ] = UNSET
+
+
 class HookEventView(Struct, frozen=True):
     """The event that every kind of hook gets."""
 
@@ -308,6 +318,12 @@ def _output_json(n: int, output: Output, file: ArchivedFile | None) -> Json:
 def event_json(event: EventRecord) -> dict[str, Json]:
     """The public form of an event."""
     return to_json(EventRecord, event)
+
+
+def feed_event_json(event: EventRecord, record: TaskRecord, omitted: Sequence[str]) -> dict[str, Json]:
+    """The public form of an event in the history of all tasks."""
+    shown = to_json(FeedEventView, event, task=task_json(record))
+    return shown | {"omitted": omitted} if omitted else shown
 
 
 def delivery_json(delivery: DeliveryRecord) -> dict[str, Json]:

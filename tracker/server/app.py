@@ -82,6 +82,7 @@ def make_app(services: Services) -> web.Application:
             app.router.add_get(operation.path, handler)
         else:
             app.router.add_route(operation.method, operation.path, handler)
+    app.on_shutdown.append(lambda _: services.feed.close())
     app.router.add_get(OPENAPI_PATH, _counted(services, _fixed(_openapi()), OPENAPI_PATH))
     app.router.add_route("*", "/{rest:.*}", _not_found(services, callbacks))
     return app

@@ -67,6 +67,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     ] + [_parameter(parameter) for parameter in operation.parameters]
     if parameters:
         described["parameters"] = parameters
+    if operation.description:
+        described["description"] = operation.description
     if operation.bodies:
         schema = {"oneOf": [{"$ref": _REF.format(name=body.__name__)} for body in operation.bodies]}
         content: dict[str, Any] = {"schema": schema}

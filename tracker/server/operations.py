@@ -15,7 +15,7 @@ from aiohttp import web
 from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
 from tracker.domain.why import WhyView
 from tracker.providers.registry import PROVIDERS
-from tracker.server import ai_models, hooks, outputs, queries, routes, schemas, system, tasks
+from tracker.server import ai_models, hooks, outputs, queries, routes, schemas, streams, system, tasks
 from tracker.server.access import READS
 from tracker.server.callbacks import CallbackHandlers
 from tracker.server.queries import Parameter
@@ -37,6 +37,7 @@ class Operation:
         examples: request bodies by name.
         is_open: no token is required.
         plain: statuses with a response that is not JSON -> its media types with commas between, "" for no body.
+        description: what a schema cannot say.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Operation:
     is_open: bool = False
     plain: Mapping[int, str] = field(default_factory=dict)
     tag: str = "tasks"
+    description: str = ""
 
     @property
     def name(self) -> str:
@@ -125,6 +127,21 @@ OPERATIONS: Final = (
     ),
     Operation(
         "POST", "/v1/tasks/{id}/adopt", tasks.adopt_task, {200: TaskView}, (409, 503), bodies=(schemas.AdoptBody,)
+    ),
+    Operation("GET", "/v1/events", streams.list_feed, {200: schemas.Feed}, (503,), queries.FEED),
+    Operation(
+        "GET",
+        "/v1/stream",
+        streams.stream_events,
+        {},
+        (503,),
+        queries.STREAM,
+        plain={200: "text/event-stream"},
+        description=(
+            "Messages in the order of commits. event: task has the seq as id, and an item of /v1/events as data. "
+            "event: gap has data {from, to}: retention has removed events at these positions, both inclusive. "
+            "A message without data only has an id, to resume from; something comes every 15 seconds."
+        ),
     ),
     Operation("GET", "/v1/hooks", hooks.list_hooks, {200: schemas.HookList}, (503,), tag="hooks"),
     Operation(

@@ -109,6 +109,19 @@ def _parse_position(text: str) -> str:
     return text
 
 
+def parse_seq(text: str) -> int:
+    """The ``seq`` of an event, or 0."""
+    if not (text.isascii() and text.isdigit() and len(text) <= POSITION_DIGITS):
+        raise ValueError("must be the seq of an event, or 0 for the beginning")
+    return int(text)
+
+
+def _parse_task_id(text: str) -> str:
+    if not looks_like_task_id(text):
+        raise ValueError("must be the id of a task")
+    return text
+
+
 def _parse_flag(text: str) -> bool:
     if text not in {"true", "false"}:
         raise ValueError("must be true or false")
@@ -166,6 +179,37 @@ TASK_LIST: Final = (
     _text("cursor", _CURSOR, _parse_task_cursor),
 )
 TASK: Final = (_WAIT,)
+
+# Status and reason of the moment never change, so a client that resumes gets what it would have got.
+_FEED_FILTERS: Final = (
+    _choice("status", Status, "Status of the task right after the event."),
+    *(parameter for parameter in TASK_LIST if parameter.name in {"provider", "route", "account"}),
+    _choice("reason", Reason, "Why the task was FAILED right after the event."),
+    *(parameter for parameter in TASK_LIST if parameter.name in {"labels", "q"}),
+    _time("since", "The task was created at or after."),
+    _time("until", "The task was created before."),
+    _text("task", "Id of the task.", _parse_task_id),
+)
+
+
+def _after(description: str, **more: int) -> Parameter:
+    return Parameter("after", description, {"type": "integer", "minimum": 0, **more}, parse_seq)
+
+
+FEED: Final = (
+    *_FEED_FILTERS,
+    _after("Events after this seq; last_seq of the previous page.", default=0),
+    _LIMIT,
+    Parameter("wait", "Seconds: respond with the next event, or when they are over.", _WAIT.schema, _parse_wait),
+)
+LAST_EVENT_ID: Final = _text(
+    "Last-Event-ID", "As after, which it replaces; clients that resume send it.", location="header"
+)
+STREAM: Final = (
+    *_FEED_FILTERS,
+    _after("Begin after the event with this seq; by default with what comes now."),
+    LAST_EVENT_ID,
+)
 DELIVERY_LIST: Final = (_HOOK, DELIVERY_STATUS, _SINCE, _LIMIT, _text("cursor", _CURSOR, _parse_position))
 DELIVERY_AGAIN: Final = (
     Parameter("again", "true: also run one again that succeeded.", {"type": "boolean", "default": False}, _parse_flag),

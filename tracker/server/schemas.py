@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from tracker.domain.ai_models import Model
 from tracker.domain.pruning import Pruned
-from tracker.domain.records import HookView, IgnoredFileView, Json
+from tracker.domain.records import FeedEventView, HookView, IgnoredFileView, Json
 from tracker.domain.request_fields import Field as RequestField
 from tracker.errors import FieldProblem, RequestInvalid
 
@@ -93,6 +93,21 @@ class Page(Struct, Generic[T]):
     items: list[T]
     next_cursor: str | None
     notice: Annotated[str, Meta(description="Only if the search was cut: how to see the rest.")] | UnsetType = UNSET
+
+
+class GapView(Struct, rename={"first": "from", "last": "to"}):
+    """Positions, both inclusive, from which retention has removed events."""
+
+    first: int
+    last: int
+
+
+class Feed(Struct):
+    """A page of the events of all tasks, oldest first."""
+
+    items: list[FeedEventView]
+    last_seq: Annotated[int, Meta(description="Everything up to here was looked at: the next page is after it.")]
+    gap: Annotated[GapView, Meta(description="Only if events are missing.")] | UnsetType = UNSET
 
 
 class RouteView(Struct):

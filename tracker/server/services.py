@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tracker.maintenance.pruning import Pruning
     from tracker.providers.registry import Registry
     from tracker.store.protocol import Store
-    from tracker.tracking.changes import ChangeFeed
+    from tracker.tracking.feed import EventFeed
     from tracker.tracking.poller import Poller
     from tracker.tracking.reconciler import Reconciler
     from tracker.tracking.submitter import Submitter
@@ -61,7 +61,7 @@ class Services:
 
     store: Store
     reconciler: Reconciler
-    changes: ChangeFeed
+    feed: EventFeed
     submitter: Submitter
     poller: Poller
     model_sync: ModelSync

@@ -174,7 +174,7 @@ async def _wait_for_end(services: Services, task_id: TaskId, wait_s: float) -> T
     deadline = loop.time() + wait_s
     stopping = asyncio.ensure_future(services.stopping.wait())
     try:
-        async with services.changes.watch(task_id) as changed:
+        async with services.feed.changes.watch(task_id) as changed:
             while True:
                 changed.clear()
                 record = await services.store.get_task(task_id)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tracker.domain.ai_models import Model, ModelList
     from tracker.domain.archives import ArchiveRecord
-    from tracker.domain.history import TaskHistory
+    from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.observation import Observation
     from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StepSize, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         DeliveryFilter,
         DeliveryJob,
         DeliveryPage,
-        FeedEvent,
         Judge,
         Lane,
         Match,
@@ -79,14 +78,17 @@ class Reader(Protocol):
     async def list_events(self, task_id: TaskId) -> list[EventRecord]:
         """The history of a task, oldest first."""
 
-    async def list_events_after(self, seq: int, limit: int, *, payloads: bool = False) -> list[FeedEvent]:
+    async def list_events_after(self, seq: int, limit: int, *, search: bool = False) -> list[FeedEvent]:
         """The events of all tasks after a position, in commit order: reading on after the last one misses none.
 
         Args:
             seq: the position, 0 for the beginning; see also `last_seq`.
             limit: how many at most.
-            payloads: read the payloads too.
+            search: read like a search, which delays no other method; it may raise `SearchRefused`.
         """
+
+    async def read_events(self, seqs: Sequence[int], *, search: bool = False) -> list[FeedItem]:
+        """Events with their tasks, in commit order; retention may have removed some. ``search``: as above."""
 
     async def last_seq(self) -> int:
         """The position of the newest event."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tracker.domain.hook_events import DeliveryStatus
     from tracker.domain.judge import Step
     from tracker.domain.observation import Observation, Source
-    from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.domain.records import DeliveryRecord, TaskRecord
     from tracker.domain.task import ExternalId, Output, SubmitState, Task, TaskId
     from tracker.domain.transitions import Outcome
 
@@ -236,16 +236,6 @@ class DeliveryJob:
     previous_status: str
     record: TaskRecord
     is_test: bool = False
-
-
-class FeedEvent(Struct, frozen=True):
-    """An event in the history of all tasks, with what filters need of its task."""
-
-    event: EventRecord
-    provider: str
-    route: str
-    account: str
-    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

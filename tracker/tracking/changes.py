@@ -98,10 +98,10 @@ class ChangeFeed:
                 await asyncio.sleep(RECHECK_S)
                 continue
             for item in events:
-                for changed in self._watched.get(item.event.task_id, ()):
+                for changed in self._watched.get(item.task_id, ()):
                     changed.set()
             if events:
-                seq = events[-1].event.seq
+                seq = events[-1].seq
             if len(events) < PAGE:
                 await asyncio.sleep(GATHER_S)
                 await self.wait(wake_up)

@@ -6,20 +6,25 @@ from typing import Final
 
 import orjson
 
-from tracker.domain.history import TaskHistory, WaitingLine
+from tracker.domain.history import FeedEvent, FeedItem, TaskHistory, WaitingLine
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
     LIGHT_TASK,
+    RECORD_COLUMNS,
     Row,
     archive_from,
     delivery_from,
+    embed,
     event_from,
+    record_from,
     task_from,
 )
 from tracker.store.sqlite.slots import COUNT_LINE
-from tracker.store.values import FeedEvent
+
+MAX_CARRIED_CHARS: Final = 65_536
+"""A longer request, result or payload is not part of the feed: its readers hold many events in memory."""
 
 _LIGHT_EVENT: Final = EVENT_COLUMNS.replace("payload", "NULL")
 _LIGHT_DELIVERY: Final = DELIVERY_COLUMNS.replace(
@@ -65,17 +70,51 @@ def history_from(row: Row) -> TaskHistory:
     )
 
 
-def select_after(*, payloads: bool) -> str:
-    """The statement that reads the feed after a seq, up to a limit."""
-    return f"""
-        SELECT page.*, provider, route, account,
-            (SELECT json_group_object(name, value) FROM labels WHERE task_id = tasks.id)
-        FROM (SELECT {EVENT_COLUMNS if payloads else _LIGHT_EVENT} FROM events WHERE seq > ? ORDER BY seq LIMIT ?)
-            AS page JOIN tasks ON tasks.id = page.task_id ORDER BY page.seq
-    """
+# A failure that is not final has a snapshot: the task has another reason, or none, once the provider has delivered.
+SELECT_AFTER: Final = """
+    SELECT seq, task_id, to_status,
+        iif(to_status = 'FAILED', coalesce(snapshot ->> 'reason', reason), NULL), provider, route, account,
+        (SELECT json_group_object(name, value) FROM labels WHERE task_id = tasks.id)
+    FROM (SELECT seq, task_id, to_status, snapshot FROM events WHERE seq > ? ORDER BY seq LIMIT ?) AS page
+        CROSS JOIN tasks ON tasks.id = page.task_id
+    ORDER BY seq
+"""
+"""The feed after a seq, up to a limit: what filters need."""
+
+
+def _bounded(columns: str, column: str) -> str:
+    """These columns with NULL for a longer text of one of them."""
+    return columns.replace(f"SELECT {column} ", f"SELECT iif(length({column}) <= {MAX_CARRIED_CHARS}, {column}, NULL) ")
+
+
+# The columns of an event have other names here: a task has some of the same.
+_EVENT_FIELDS: Final = EVENT_COLUMNS.split(", ")
+SELECT_ITEMS: Final = f"""
+    SELECT {", ".join(f"e_{name}" for name in _EVENT_FIELDS)}, {_bounded(_bounded(RECORD_COLUMNS, "body"), "payload")},
+        e_length, (SELECT length(body) FROM requests WHERE task_id = tasks.id),
+        (SELECT length(payload) FROM events WHERE seq = tasks.result_seq)
+    FROM (
+        SELECT {", ".join(f"{name} AS e_{name}" for name in _EVENT_FIELDS if name != "payload")},
+            iif(length(payload) <= {MAX_CARRIED_CHARS}, payload, NULL) AS e_payload, length(payload) AS e_length
+        FROM events WHERE seq IN (SELECT value FROM json_each(?))
+    ) CROSS JOIN tasks ON tasks.id = e_task_id
+    ORDER BY e_seq
+"""
+"""Events of the feed with their tasks, by their seqs as a JSON list."""
+_EVENT_WIDTH: Final = len(_EVENT_FIELDS)
 
 
 def feed_event_from(row: Row) -> FeedEvent:
-    """An event of the feed from a row of `select_after`."""
-    *event, provider, route, account, labels = row
-    return FeedEvent(event_from(tuple(event)), provider, route, account, orjson.loads(labels))
+    """An event of the feed from a row of `SELECT_AFTER`."""
+    seq, task_id, status, reason, provider, route, account, labels = row
+    return FeedEvent(seq, task_id, status, reason, provider, route, account, orjson.loads(labels))
+
+
+def feed_item_from(row: Row) -> FeedItem:
+    """An event with its task from a row of `SELECT_ITEMS`. Its JSON is embedded as it is: it is only encoded again."""
+    event, record, sizes = row[:_EVENT_WIDTH], row[_EVENT_WIDTH:-3], row[-3:]
+    names = ("payload", "task.request", "task.result")
+    omitted = tuple(
+        name for name, size in zip(names, sizes, strict=True) if size is not None and size > MAX_CARRIED_CHARS
+    )
+    return FeedItem(event_from(event, decode=embed), record_from(record, decode=embed), omitted)

@@ -13,7 +13,7 @@ import orjson
 from msgspec.structs import replace
 
 from tracker.domain.hook_events import DeliveryStatus, HookEvent
-from tracker.domain.records import DeliveryRecord, Json, decode_payload
+from tracker.domain.records import DeliveryRecord
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound
 from tracker.store.sqlite.rows import (
@@ -21,6 +21,7 @@ from tracker.store.sqlite.rows import (
     RECORD_COLUMNS,
     delivery_conditions,
     delivery_from,
+    embed,
     record_from,
     task_at_snapshot,
     time_of,
@@ -123,15 +124,10 @@ def claim_deliveries(tx: Transaction, hook: str, limit: int, lease_s: float) -> 
     return [_job_from(hook, row) for row in rows]
 
 
-def _embed(text: str) -> Json:
-    """Stored JSON as a part of other JSON on one line: not decoded, which would be for being encoded again only."""
-    return decode_payload(text) if "\n" in text or "\r" in text else orjson.Fragment(text)
-
-
 def _job_from(hook: str, row: Row) -> DeliveryJob:
     """A delivery with the task as it stood right after its event, when that was, and its status before."""
     delivery_id, event, seq, attempts, at_ms, previous, snapshot, *columns = row
-    record = record_from(tuple(columns), decode=_embed)
+    record = record_from(tuple(columns), decode=embed)
     at = record.task.created_at if at_ms is None else time_of(at_ms)
     if snapshot is not None:
         known_by_then = record.task.result_seq is not None and record.task.result_seq <= seq

@@ -7,12 +7,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import orjson
+
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound, TaskNotFound
 from tracker.store.sqlite import counts, gauges, lists, model_lists, pruning, slots
 from tracker.store.sqlite.connections import Connections
-from tracker.store.sqlite.events import SELECT_HISTORY, feed_event_from, history_from, select_after
+from tracker.store.sqlite.events import (
+    SELECT_AFTER,
+    SELECT_HISTORY,
+    SELECT_ITEMS,
+    feed_event_from,
+    feed_item_from,
+    history_from,
+)
 from tracker.store.sqlite.files import log_bytes
 from tracker.store.sqlite.inline_data import SELECT_PIECE
 from tracker.store.sqlite.lists import SearchLimits
@@ -41,11 +50,11 @@ if TYPE_CHECKING:
 
     from tracker.domain.ai_models import ModelList
     from tracker.domain.archives import ArchiveRecord
-    from tracker.domain.history import TaskHistory
+    from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.store.tallies import StoreGauges
-    from tracker.store.values import DeliveryFilter, FeedEvent, Lane, OpenCounts, TaskFilter
+    from tracker.store.values import DeliveryFilter, Lane, OpenCounts, TaskFilter
 
 T = TypeVar("T")
 
@@ -155,10 +164,19 @@ class SqliteReader:
             await self.get_task(task_id)
         return await self._decoded(event_from, rows)
 
-    async def list_events_after(self, seq: int, limit: int, *, payloads: bool = False) -> list[FeedEvent]:
+    async def list_events_after(self, seq: int, limit: int, *, search: bool = False) -> list[FeedEvent]:
         # there is one writer: the order of seq is the order of commits
-        rows = await self._rows(select_after(payloads=payloads), (seq, limit))
-        return await self._decoded(feed_event_from, rows)
+        return list(map(feed_event_from, await self._feed_rows(SELECT_AFTER, (seq, limit), search=search)))
+
+    async def read_events(self, seqs: Sequence[int], *, search: bool = False) -> list[FeedItem]:
+        rows = await self._feed_rows(SELECT_ITEMS, (orjson.dumps(seqs).decode(),), search=search)
+        return await self._decoded(feed_item_from, rows)
+
+    async def _feed_rows(self, sql: str, parameters: Sequence[Any], *, search: bool) -> list[Row]:
+        if not search:
+            return await self._rows(sql, parameters)
+        async with self._searches.search():
+            return await self._searches.bounded_rows(sql, parameters)
 
     async def last_seq(self) -> int:
         # the number outlives events that retention removes

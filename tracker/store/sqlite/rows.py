@@ -280,8 +280,13 @@ def record_from(row: Row, decode: Callable[[str], Json] = decode_payload) -> Tas
     )
 
 
-def event_from(row: Row) -> EventRecord:
-    """An event from a row of `EVENT_COLUMNS`."""
+def embed(text: str) -> Json:
+    """Stored JSON as a part of other JSON on one line: not decoded, which would be for being encoded again only."""
+    return decode_payload(text) if "\n" in text or "\r" in text else orjson.Fragment(text)
+
+
+def event_from(row: Row, decode: Callable[[str], Json] = decode_payload) -> EventRecord:
+    """An event from a row of `EVENT_COLUMNS`; ``decode`` reads its payload."""
     return EventRecord(
         seq=row[0],
         task_id=TaskId(row[1]),
@@ -292,7 +297,7 @@ def event_from(row: Row) -> EventRecord:
         from_status=row[6],
         to_status=row[7],
         detail=row[8],
-        payload=None if row[9] is None else decode_payload(row[9]),
+        payload=None if row[9] is None else decode(row[9]),
     )
 
 

@@ -1,0 +1,279 @@
+"""The history of all tasks as a feed: any number of readers, one follower of the store.
+
+The follower reads what is new, matches each event with every filter in use and encodes it once; readers with equal
+filters get the same chunk. Chunks stay in a small window for readers that are a little behind. A reader that is further
+behind reads pages of the store, from its own position, until it has caught up. So no reader has a queue: a slow one
+costs no memory and misses nothing.
+
+The order is that of commits: the store has one writer at a time, which numbers events inside its transaction. So
+whichever process commits them, no event appears before one that can be read already.
+
+The feed shares the event loop with callbacks. While those come it takes a bounded share of the loop, and may fall
+behind; afterwards it catches up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from tracker.errors import PositionUnknown, StoreError, TooManyReaders
+from tracker.logs import get_logger
+from tracker.tracking.changes import GATHER_S, PAGE, RECHECK_S, ChangeFeed
+from tracker.tracking.feed_chunks import Chunk, Window
+from tracker.tracking.feed_pages import FeedPages
+
+if TYPE_CHECKING:
+    from tracker.domain.history import FeedEvent
+    from tracker.domain.task import TaskId
+    from tracker.store.protocol import Store
+    from tracker.tracking.feed_filters import FeedFilter
+
+log = get_logger(__name__)
+
+CHUNK_BYTES: Final = 64 * 1024
+"""About what a reader gets at once: much more would delay others, and fill the buffers of slow clients."""
+PAGE_BYTES: Final = 1024 * 1024
+"""The same of a page that a client asks for."""
+TURNS: Final = 2
+"""Pages of single readers that are read at the same time."""
+WAKE_S: Final = 15.0
+"""A reader returns at least that often."""
+MAX_READERS: Final = 1000
+
+
+class Reader:
+    """One reader of the feed; made by `EventFeed.open`.
+
+    Attributes:
+        feed: of which it is.
+        window: holds what is recent.
+        position: it has had everything up to here.
+    """
+
+    def __init__(self, feed: EventFeed, window: Window, position: int, is_gone: Callable[[], bool]) -> None:
+        self.feed = feed
+        self.window = window
+        self.position = position
+        self._is_gone = is_gone
+
+    async def next(self) -> Chunk | None:
+        """What comes next: an empty chunk after `WAKE_S`, or while the store cannot be read; None at the end.
+
+        The end comes when the feed is closed, or the client is gone.
+        """
+        window = self.window
+        if self.position >= window.since and window.find(self.position) is None and not self.is_over():
+            await window.grown.wait()
+        if self.is_over():
+            return None
+        if self.position < window.since:
+            chunk = await self.feed.read_on(window.wanted, self.position)
+        elif (found := window.find(self.position)) is not None:
+            chunk = found
+        else:
+            chunk = Chunk(self.position, max(self.position, self.feed.position))
+        self.position = chunk.last
+        return None if self.is_over() else chunk
+
+    def is_over(self) -> bool:
+        """Whether nothing more comes."""
+        return self.feed.closing.done() or self._is_gone()
+
+
+class EventFeed:
+    """The feed.
+
+    Args:
+        store: its history is read.
+        max_readers: how many readers there may be at once.
+
+    Attributes:
+        changes: wakes the follower, and those who wait for one task.
+        position: how far the follower has read.
+        readers: how many there are.
+    """
+
+    def __init__(self, store: Store, max_readers: int = MAX_READERS) -> None:
+        self._store = store
+        self._max_readers = max_readers
+        self._windows: dict[FeedFilter, Window] = {}
+        self._of_task: defaultdict[TaskId | None, list[FeedFilter]] = defaultdict(list)
+        """The filters in use, by the task that they are about."""
+        self._open: set[Reader] = set()
+        self._follower: asyncio.Task[None] | None = None
+        self._turns = asyncio.Semaphore(TURNS)
+        self._spent_s = 0.0
+        self._closing: asyncio.Future[None] | None = None
+        self.changes = ChangeFeed(store)
+        self._pages = FeedPages(store, self.changes)
+        self.position = 0
+        self.readers = 0
+
+    # -- readers -------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def open(
+        self, wanted: FeedFilter, after: int | None, is_gone: Callable[[], bool] = lambda: False
+    ) -> AsyncIterator[Reader]:
+        """A new reader.
+
+        Args:
+            wanted: what it gets.
+            after: begin after this position; None: now.
+            is_gone: whether its client is gone; asked about once a second.
+
+        Raises:
+            TooManyReaders: there are as many as there may be.
+            PositionUnknown: ``after`` is in the future.
+            StoreUnavailable: the history cannot be read.
+        """
+        if self.readers >= self._max_readers:
+            raise TooManyReaders(f"{self.readers} are open, which is the limit")
+        self.readers += 1
+        try:
+            newest = await self._check(after)
+            reader = Reader(self, self._join(wanted, newest), newest if after is None else after, is_gone)
+            self._open.add(reader)
+            try:
+                yield reader
+            finally:
+                self._open.remove(reader)
+                self._leave(reader.window)
+        finally:
+            self.readers -= 1
+
+    async def read(self, wanted: FeedFilter, after: int, limit: int) -> Chunk:
+        """The next events after a position: at most ``limit``, and fewer if they are large or hard to find.
+
+        Reading on after ``last`` of the chunk misses none.
+
+        Raises:
+            PositionUnknown: ``after`` is in the future.
+            StoreUnavailable: the history cannot be read.
+        """
+        await self._check(after)
+        async with self._turns:
+            return await self._pages.read(wanted, after, limit, PAGE_BYTES)
+
+    async def read_on(self, wanted: FeedFilter, after: int) -> Chunk:
+        """A page for a reader that is behind; an empty one if the store cannot be read."""
+        async with self._turns:
+            try:
+                return await self._pages.read(wanted, after, PAGE, CHUNK_BYTES)
+            except StoreError as error:
+                log.warning("feed.failed", step="read", error=str(error))
+                await asyncio.sleep(RECHECK_S)
+                return Chunk(after, after)
+
+    def note_work(self, seconds: float) -> None:
+        """Count time of the event loop that was spent on a reader."""
+        self._spent_s += seconds
+
+    @property
+    def closing(self) -> asyncio.Future[None]:
+        """Done once the feed is closed."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_future()
+        return self._closing
+
+    async def close(self) -> None:
+        """End every reader."""
+        if not self.closing.done():
+            self.closing.set_result(None)
+        self._wake_all()
+
+    async def _check(self, after: int | None) -> int:
+        newest = await self._store.last_seq()
+        if after is not None and after > newest:
+            raise PositionUnknown(after, newest)
+        return newest
+
+    def _join(self, wanted: FeedFilter, newest: int) -> Window:
+        if self._follower is None:
+            self.position = newest
+            self._follower = asyncio.create_task(self._follow(), name="event feed")
+        window = self._windows.get(wanted)
+        if window is None:
+            window = self._windows[wanted] = Window(wanted, self.position)
+            self._of_task[wanted.task].append(wanted)
+        window.readers += 1
+        return window
+
+    def _leave(self, window: Window) -> None:
+        window.readers -= 1
+        if not window.readers:
+            del self._windows[window.wanted]
+            about_task = self._of_task[window.wanted.task]
+            about_task.remove(window.wanted)
+            if not about_task:
+                del self._of_task[window.wanted.task]
+        if not self._windows and self._follower is not None:
+            self._follower.cancel()
+            self._follower = None
+
+    def _wake_all(self) -> None:
+        for window in self._windows.values():
+            window.wake()
+
+    # -- the follower --------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Read the history on, as long as there are readers."""
+        loop = asyncio.get_running_loop()
+        wake_at = loop.time() + WAKE_S
+        while True:
+            began, self._spent_s, wake_up = loop.time(), 0.0, self.changes.next
+            try:
+                is_all = await self._step()
+            except StoreError as error:
+                log.warning("feed.failed", step="follow", error=str(error))
+                is_all = True
+            for reader in self._open:
+                if reader.is_over():
+                    reader.window.wake()
+            if loop.time() >= wake_at:
+                wake_at = loop.time() + WAKE_S
+                self._wake_all()
+            await asyncio.sleep(GATHER_S)  # readers write meanwhile, and commits gather
+            await self._pages.rest(self._spent_s, wake_up, loop.time() - began)
+            if is_all:
+                await self.changes.wait(wake_up)
+
+    async def _step(self) -> bool:
+        """Read what is new, up to the size of a chunk; whether that was all."""
+        windows = list(self._windows.values())
+        events: Sequence[FeedEvent] = await self._store.list_events_after(self.position, PAGE)
+        is_end = len(events) < PAGE
+        chunks: dict[FeedFilter, Chunk] = {}
+        last, size = self.position, 0
+        while events and size < CHUNK_BYTES:
+            piece = await self._pages.encode(last, events, self._match)
+            self.note_work(piece.seconds)
+            for wanted in (window.wanted for window in windows) if piece.holes else piece.entries:
+                chunk = chunks.setdefault(wanted, Chunk(self.position, last))
+                chunk.extend(piece.last, piece.parts(wanted))
+            events = events[piece.events :]
+            last = piece.last
+            size += piece.size
+        if last > self.position:
+            self._publish(last, chunks, windows)
+        return is_end and not events
+
+    def _publish(self, last: int, chunks: dict[FeedFilter, Chunk], windows: Sequence[Window]) -> None:
+        """Let the readers have what was read. The readers of filters that came meanwhile read it from the store."""
+        self.position = last
+        known = set(map(id, windows))
+        for wanted, window in self._windows.items():
+            if id(window) not in known:
+                window.restart(last)
+            elif (chunk := chunks.get(wanted)) is not None:
+                chunk.last = last
+                window.add(chunk)
+
+    def _match(self, event: FeedEvent) -> list[FeedFilter]:
+        candidates = [*self._of_task.get(event.task_id, ()), *self._of_task.get(None, ())]
+        return [wanted for wanted in candidates if wanted.matches(event)]
