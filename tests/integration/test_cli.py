@@ -733,6 +733,18 @@ def test_the_next_page_of_deliveries_has_the_same_options(daemon: Daemon, tmp_pa
     ]
 
 
+def test_only_the_ids_of_a_list(daemon: Daemon) -> None:
+    """One per line for scripts; the command for the rest is on standard error, with the same flag."""
+    daemon.on("GET /v1/tasks", (200, {"items": [TASK, TASK | {"id": ID[:-1] + "1"}], "next_cursor": ID}))
+    result = tracker_("list", "--ids", "--q", "user=")
+    assert (result.stdout, result.exit_code) == (f"{ID}\n{ID[:-1]}1\n", 0)
+    assert result.stderr == f"more: tracker list --cursor {ID} --q user= --ids\n"
+    daemon.on("GET /v1/tasks", (200, {"items": [], "next_cursor": None}))
+    result = tracker_("list", "--ids")
+    assert (result.stdout, result.stderr, result.exit_code) == ("", "", 0)
+    assert tracker_("list", "--ids", "--json").exit_code == 2
+
+
 def test_a_search_that_was_cut_says_so(daemon: Daemon) -> None:
     """The sentence of the answer, and the command that continues, on standard error, also for an empty page."""
     cut = {"next_cursor": ID, "notice": SEARCH_CUT}
@@ -763,6 +775,24 @@ def test_an_abbreviated_id_is_found_beyond_a_cut(daemon: Daemon) -> None:
     found = {"items": [TASK | {"external_id": "5c79aa10be"}], "next_cursor": None}
     daemon.on("GET /v1/tasks", (200, nothing), (200, cut), (200, found))
     assert json.loads(tracker_("show", "5c79aa10be", "--json").stdout) == TASK
+
+
+@pytest.mark.parametrize("given", ["f5d18dd22762a2bb8015fe48bc748931", "f5d18dd2", "42"])
+def test_an_upstream_id_of_any_length_is_found(daemon: Daemon, given: str) -> None:
+    """Also one that is longer than a task id, the beginning of one, and a short one."""
+    whole = given if given == "42" else "f5d18dd22762a2bb8015fe48bc748931"
+    other = TASK | {"id": ID[:-1] + "1", "external_id": f"z{whole}"}
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK))
+    daemon.on("GET /v1/tasks", (200, {"items": [other, TASK | {"external_id": whole}], "next_cursor": None}))
+    assert json.loads(tracker_("show", given, "--json").stdout) == TASK
+
+
+def test_a_prefix_that_is_too_short(daemon: Daemon) -> None:
+    """One line says how long it must be."""
+    daemon.on("GET /v1/tasks", (200, {"items": [TASK], "next_cursor": None}))
+    result = tracker_("show", ID[:4])
+    assert result.stderr == "01JD: no task has this id; a shortened id has at least 6 characters\n"
+    assert result.exit_code == 1
 
 
 def test_a_retry_for_a_misspelt_hook(daemon: Daemon) -> None:

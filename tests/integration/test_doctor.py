@@ -301,6 +301,27 @@ async def test_a_key_that_only_the_daemon_has(tmp_path: Path) -> None:
             assert (await line_of(tmp_path, "key of default", GATEWAY_KEY=""))["state"] == "failed"
 
 
+async def test_what_the_running_daemon_reports(tmp_path: Path) -> None:
+    """A key that the upstream refuses fails, though the key here is right; so do another address and another token."""
+    request = {"customMode": False, "instrumental": False, "model": "V5", "prompt": "a song"}
+    async with Sandbox() as sandbox, Sandbox() as elsewhere:
+        setting = Setting(gateway=sandbox.base_url, is_called_back=False)
+        async with running_daemon(tmp_path, replace(setting, env={KEY_ENV: "sk-wrong-not-a-real-key"})) as api:
+            await api.call("POST", "/v1/tasks", {"route": "suno.generate", "request": request})
+            assert (await line_of(tmp_path, "key of default"))["state"] == "ok"
+            trouble = await line_of(tmp_path, "trouble")
+            replace(setting, gateway=elsewhere.base_url).write(tmp_path)
+            moved = await line_of(tmp_path, "account default")
+        async with running_daemon(
+            tmp_path, replace(setting, env={"TRACKER_API_TOKEN": "the-token-of-the-start-not-real"})
+        ):
+            refused = await line_of(tmp_path, "API token", TRACKER_API_TOKEN="another-token-that-is-not-real")
+    assert "key of account 'default'" in trouble["detail"]
+    assert moved["detail"] == f"the daemon sends to {sandbox.base_url}, this configuration says {elsewhere.base_url}"
+    assert moved["fix"].startswith("reload the daemon; ")
+    assert "restart the daemon" in refused["fix"]
+
+
 @pytest.mark.parametrize(
     ("status", "content_type", "state", "text"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kits.clock import START, after
+from tests.kits.logs import captured_logs
 from tests.kits.upstream import IN_MAINTENANCE, RATE_LIMITED, SUNO, UpstreamWorld, kling, suno
 from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import iso
@@ -97,6 +98,16 @@ async def test_a_poll_request_survives_a_postponed_poll(tmp_path: Path) -> None:
         await world.store.poll_now(task_id)
         await world.store.postpone(task_id, 9)
         assert (await world.get(task_id)).task.due_at == after(3)
+
+
+async def test_a_store_that_stays_unavailable_is_logged_once_a_minute(tmp_path: Path) -> None:
+    """Each sweep fails, as with a full disk; the log has no line per sweep."""
+    async with UpstreamWorld(tmp_path) as world:
+        world.store.fail()
+        with captured_logs() as logged:
+            for _ in range(61):
+                await world.tick(1.0)
+    assert [entry["event"] for entry in logged] == ["sweep.failed", "sweep.failed"]
 
 
 # -- slots --------------------------------------------------------------------------------------------------

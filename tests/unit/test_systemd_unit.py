@@ -80,6 +80,28 @@ def test_a_stopped_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     }
 
 
+def test_variables_of_drop_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of a unit with drop-ins, or of its template, are those that systemd has; present ones win."""
+    variables = (
+        'TRACKER_ACCOUNTS__DEFAULT__BASE_URL=https://gateway.example "HTTPS_PROXY=http://a b" TRACKER_POLL__TICK_S=2'
+    )
+    write(tmp_path, "bin/systemctl", f"#!/bin/sh\necho \"$@\" >> {tmp_path}/calls\necho '{variables}'\n")
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.defpath}")
+    assert with_unit({}, STUDIO, tmp_path) == {}
+    assert not (tmp_path / "calls").exists(), "without drop-ins systemd is not asked"
+    (tmp_path / "etc/systemd/system/tracker@.service.d").mkdir(parents=True)
+    assert with_unit({"TRACKER_POLL__TICK_S": "1"}, STUDIO, tmp_path) == {
+        "TRACKER_POLL__TICK_S": "1",
+        "TRACKER_ACCOUNTS__DEFAULT__BASE_URL": "https://gateway.example",
+        "HTTPS_PROXY": "http://a b",
+    }
+    assert (tmp_path / "calls").read_text() == "show --property=Environment --value tracker@studio.service\n"
+    assert with_unit({}, MAIN, tmp_path) == {}
+    write(tmp_path, "bin/systemctl", "#!/bin/sh\nexit 1\n")
+    assert with_unit({}, STUDIO, tmp_path) == {}
+
+
 def test_other_callers_find_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user without access, root with a file without a unit, and the service itself find none."""
     write(tmp_path, "etc/credstore/tracker.ANYINT_API_KEY", "sk-stored")

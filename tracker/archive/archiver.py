@@ -19,7 +19,7 @@ from tracker.archive.partial import PartialFiles
 from tracker.archive.tallies import ArchiveTallies
 from tracker.domain.archives import ArchiveRecord, ArchiveState
 from tracker.errors import StoreUnavailable
-from tracker.logs import get_logger
+from tracker.logs import Repeats, get_logger
 from tracker.store.values import ArchiveJob, ArchiveResult, ArchiveWish
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ class Archiver:
         self._loop_task: asyncio.Task[None] | None = None
         store.choose_archives(choose_all if enabled else choose_inline)
         self.tallies = ArchiveTallies()
+        self._repeats = Repeats(clock.monotonic)
         self.last_progress = clock.monotonic()
         """When the loop last finished a round, monotonic seconds."""
 
@@ -183,7 +184,8 @@ class Archiver:
             try:
                 wait_s = await self._claim_due()
             except StoreUnavailable as error:
-                log.warning("archive.failed", step="claim", error=str(error))
+                if self._repeats.admits(f"claim: {error}"):
+                    log.warning("archive.failed", step="claim", error=str(error))
                 wait_s = RETRY_S
             except Exception:
                 log.exception("archive.failed", step="claim")
@@ -258,7 +260,8 @@ class Archiver:
             except StoreUnavailable as error:
                 if self._stopping:
                     return False  # the next start releases it
-                log.warning("archive.result_delayed", task=job.task.id, output=job.n, error=str(error))
+                if self._repeats.admits(f"record: {error}"):
+                    log.warning("archive.result_delayed", task=job.task.id, output=job.n, error=str(error))
             except Exception:
                 log.exception("archive.failed", step="record", task=job.task.id, output=job.n)
                 return False

@@ -168,7 +168,8 @@ def problem_lines(status: int, problem: Json, url: str) -> list[str]:
 def token_line(url: str, *, is_sent: bool) -> str:
     """The error line for a missing or wrong API token."""
     if is_sent:
-        return f"the daemon at {url} refuses this API token: set TRACKER_API_TOKEN to the one that it was started with"
+        fix = "set TRACKER_API_TOKEN to the one that it was started with, or restart it"
+        return f"the daemon at {url} refuses this API token: {fix}"
     return f"the daemon at {url} requires an API token: set TRACKER_API_TOKEN, or run as root"
 
 

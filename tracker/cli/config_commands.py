@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracker.cli.credential_changes import changed_credentials
 from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, WARNING, Failure, report_errors, severity_mark
 from tracker.cli.files import write_new
 from tracker.cli.render import echo_json
 from tracker.cli.session import account_rules, config_option, json_option, read_config
 from tracker.cli.store_identity import find_lock_holder
-from tracker.cli.systemd_unit import credentials_directory, unit_of, with_unit
+from tracker.cli.systemd_unit import with_unit
 
 if TYPE_CHECKING:
     from tracker.config import Config
-    from tracker.daemon.reload_results import Marks, Outcome
+    from tracker.daemon.reload_results import Outcome
 
 WITHIN_S = 45.0
 """Less than the unit's TimeoutStartSec, which limits a reload as well."""
@@ -105,7 +106,10 @@ def reload_config(config_path: Path | None) -> None:
     environ = with_unit(os.environ, found.file)
     outcome = _reload(found, environ)
     mark = severity_mark(WARNING)
-    lines = list(_changed_credentials(found, environ, outcome.marks))
+    lines = [
+        f"{use} has changed on disk (credential {name}): needs a restart"
+        for use, name in changed_credentials(found, environ, outcome.marks)
+    ]
     if not mark:  # in the journal, the daemon has logged it
         lines += [f"{key} has changed: needs a restart" for key in outcome.restart]
     for line in lines:
@@ -155,31 +159,6 @@ def _find_daemon(found: Config, environ: Mapping[str, str]) -> int:
             why = f"process {pid} is not the daemon of {found.store_path}; find the daemon and send it SIGHUP"
             raise Failure([why], FAILED)
     return pid
-
-
-def _changed_credentials(found: Config, environ: Mapping[str, str], marks: Marks) -> Iterator[str]:
-    """One line per credential that changed since the daemon started."""
-    from tracker.errors import ConfigError
-    from tracker.systemd import read_credentials
-
-    unit = unit_of(found.file)
-    directory = environ.get("CREDENTIALS_DIRECTORY") or (str(credentials_directory(unit)) if unit else None)
-    if directory is None or not os.access(directory, os.R_OK | os.X_OK):
-        return  # none, or not readable by this user
-    try:
-        names = marks.changed(read_credentials({"CREDENTIALS_DIRECTORY": directory}))
-    except ConfigError:
-        return
-    for name in names:
-        yield f"{_use_of(found, name)} has changed on disk (credential {name}): needs a restart"
-
-
-def _use_of(found: Config, name: str) -> str:
-    uses = {account.api_key_env: f"key of account {each}" for each, account in found.accounts.items()}
-    uses |= {rules.secret_env: f"callback secret of {each}" for each, rules in found.callbacks.providers.items()}
-    uses |= {hook.secret_env: f"secret of hook {hook.name}" for hook in found.hooks}
-    uses |= {found.server.api_token_env: "API token", found.callbacks.secret_env: "callback secret"}
-    return uses.get(name, f"credential {name}")
 
 
 def toml_lines(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:

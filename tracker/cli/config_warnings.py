@@ -33,10 +33,10 @@ def unreachable_public_url(config: Config) -> str | None:
         return None
     host = _host(config.public_url)
     if f".{host}".endswith(_NEVER_SUFFIXES):
-        return f"public_url: providers cannot reach {host}, a name reserved for examples"
+        return f"providers cannot reach {host}, a name reserved for examples"
     gateways = [_host(account.base_url) for account in config.accounts.values()]
     if _is_local(host) and not all(map(_is_local, gateways)):
-        return f"public_url: providers cannot reach {host}, an address of this machine or a private network"
+        return f"providers cannot reach {host}, an address of this machine or a private network"
     return None
 
 
@@ -44,7 +44,7 @@ def list_warnings(config: Config, environ: Mapping[str, str]) -> list[str]:
     """One line per likely mistake: what it is; how to fix it."""
     lines = []
     if why := unreachable_public_url(config):
-        lines.append(f"{why}; set the URL that providers can reach, or leave it unset to poll only")
+        lines.append(f"public_url: {why}; set the URL that providers can reach, or leave it unset to poll only")
     for name, account in config.accounts.items():
         if account.base_url.lower().startswith("http://") and not _is_local(_host(account.base_url)):
             what = "the key of this account is sent unencrypted; use https:// if the gateway supports it"

@@ -75,6 +75,7 @@ def _list_lines(config_path: Path | None) -> Iterator[Line]:
     yield local_checks.check_descriptors(config)
     yield store
     yield network_checks.check_daemon(config, daemon)
+    yield from network_checks.check_troubles(config, daemon)
 
 
 def _check_store(config: Config) -> tuple[Line, list[Model] | None]:

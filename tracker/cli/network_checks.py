@@ -5,6 +5,7 @@ Changes nothing: only free requests are sent, and a key goes to its own account'
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -13,9 +14,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config_warnings import unreachable_public_url
+from tracker.cli.credential_changes import changed_credentials
 from tracker.cli.local_checks import Line
 from tracker.cli.store_identity import Serves, compare, find_lock_holder
+from tracker.cli.systemd_unit import unit_of, with_unit
 from tracker.daemon.peers import Answer, NoAnswer, Peer, ask, look_at, read_facts, with_store
+from tracker.daemon.reload_results import outcome_path, read_outcome
 from tracker.domain.retry import parse_http_date
 from tracker.errors import ConfigError
 from tracker.providers.model_lists import LISTS
@@ -90,6 +94,37 @@ def check_daemon(config: Config, daemon: Daemon) -> Line:
                 fix = "choose another address with server.listen"
                 return Line("daemon", "failed", f"not running, and {listen} cannot be used ({why})", fix)
             return Line("daemon", "skipped", f"not running; {listen} is free")
+
+
+def check_troubles(config: Config, daemon: Daemon) -> Iterator[Line]:
+    """What the running daemon reports, and where it differs from the configuration and the credentials on disk."""
+    restart = f"restart the daemon{_command_of(config, 'restart')}"
+    if daemon.facts.get("status") == HTTPStatus.UNAUTHORIZED:
+        fix = f"set TRACKER_API_TOKEN to the token that it was started with; if the token has changed, {restart}"
+        yield Line("API token", "failed", f"the daemon at {config.listen.url} refuses it", fix)
+    for use in _changed_credentials(config) if daemon.serves == "same" else ():
+        yield Line(use, "failed", "changed on disk since the daemon started, which uses the old one", restart)
+    used = {item["name"]: item["base_url"] for item in daemon.facts.get("accounts", [])}
+    for name, account in config.accounts.items():
+        if used.get(name, account.base_url) != account.base_url:
+            detail = f"the daemon sends to {used[name]}, this configuration says {account.base_url}"
+            reload = f"reload the daemon{_command_of(config, 'reload')}"
+            fix = f"{reload}; if a variable of the daemon sets the address, set it here too"
+            yield Line(f"account {name}", "failed", detail, fix)
+    fix = "fix the cause; the daemon notices on its own. tracker status shows what is affected"
+    yield from (Line("trouble", "failed", trouble, fix) for trouble in daemon.peer.troubles if daemon.serves == "same")
+
+
+def _command_of(config: Config, verb: str) -> str:
+    unit = unit_of(config.file)
+    return f": systemctl {verb} {unit.name}" if unit else ""
+
+
+def _changed_credentials(config: Config) -> list[str]:
+    """What each credential is for that is not the one of the daemon's start; none without a systemd unit."""
+    environ = with_unit(os.environ, config.file)
+    outcome = read_outcome(outcome_path(environ, config.store_path)) if "RUNTIME_DIRECTORY" in environ else None
+    return [] if outcome is None else [use for use, _ in changed_credentials(config, environ, outcome.marks)]
 
 
 def _why_not_free(listen: Listen) -> str | None:

@@ -43,13 +43,14 @@ limit_option = click.option(
 )
 
 
-def parse_labels(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def parse_labels(context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Read ``k=v`` options."""
     labels: dict[str, str] = {}
     for value in map(_as_text, values):
         name, equals, text = value.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"{value!r} is not a label; write name=value")
+            hint = " (--q name= finds any value)" if context.command.name == "list" else ""
+            raise click.BadParameter(f"{value!r} is not a label; write name=value{hint}")
         labels[name] = text
     return labels
 
@@ -90,22 +91,28 @@ def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option("--account", help="Only tasks of this account.")
 @click.option("--reason", type=click.Choice(REASON.choices), help="Only tasks that failed for this reason.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="Only with this label.")
-@click.option("--q", metavar="TEXT", callback=_parse_text, help="Text in ids, model, error, labels or request.")
+@click.option("--q", metavar="TEXT", callback=_parse_text, help="Text in ids, model, error, request or labels (K=V).")
 @click.option("--since", metavar="TIME", callback=parse_time_option, help=f"Created at or after this time {_WHEN}.")
 @click.option("--until", metavar="TIME", callback=parse_time_option, help=f"Created before this time {_WHEN}.")
 @limit_option
 @click.option("--cursor", metavar="CURSOR", help=CURSOR_HELP)
+@click.option("--ids", is_flag=True, help="Print only the ids, one per line.")
 @json_option
 @with_session
-def list_tasks(session: Session, labels: dict[str, str], *, as_json: bool, **options: object) -> None:
+def list_tasks(session: Session, labels: dict[str, str], *, ids: bool, as_json: bool, **options: object) -> None:
     """List tasks, newest first."""
+    if ids and as_json:
+        raise click.UsageError("--ids and --json exclude each other")
     query = {name: str(value) for name, value in options.items() if value is not None}
     query |= {f"label.{name}": value for name, value in labels.items()}
     page = session.read(lambda client: client.get("/v1/tasks", query), lambda file: file.tasks(query))
     if as_json:
         echo_json(page)
         return
-    if page["items"]:
+    if ids:
+        for task in page["items"]:
+            click.echo(task["id"])
+    elif page["items"]:
         echo_tasks(page["items"], datetime.now(UTC))
     else:
         click.echo("no tasks", err=True)

@@ -18,7 +18,7 @@ import click
 from click.core import ParameterSource
 
 from tracker.cli.client import Client, Json
-from tracker.cli.exits import USAGE, Failure, Unreachable, report_errors
+from tracker.cli.exits import FAILED, USAGE, Failure, Unreachable, report_errors
 from tracker.cli.systemd_unit import with_unit
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from tracker.config.client import ClientConfig
     from tracker.tracking.accounts import AccountRules
 
-_ID_CHARACTERS = 26
+_FIRST_CHARACTER = "0"
+"""Of all task ids until the year 3084; an upstream id of the same form hardly begins with it."""
 _LEAST_CHARACTERS = 6
 """Minimum length of an id prefix; the first characters are the same for all tasks of a month."""
 
@@ -167,26 +168,34 @@ class Session:
         return self.task_id(text, lambda query: self.client.get("/v1/tasks", query))
 
     def task_id(self, text: str, list_tasks: Callable[[dict[str, str]], Json]) -> str:
-        """The full id for an id in any case, a unique prefix, or an upstream id.
+        """The full id for an id in any case, a unique prefix of one, or an upstream id or a unique prefix of one.
 
         Args:
             text: what the user wrote.
             list_tasks: returns the page for a query of ``GET /v1/tasks``.
 
         Raises:
-            Failure: several ids match.
+            Failure: several ids match, or none begins with so short a text.
         """
         wanted = text.upper()
-        if len(wanted) >= _ID_CHARACTERS or len(wanted) < _LEAST_CHARACTERS:
-            return wanted if len(wanted) == _ID_CHARACTERS else text
-        ids = []
-        from tracker.domain.ids import times_of_ids
+        from tracker.domain.ids import looks_like_task_id, times_of_ids
 
-        if (times := times_of_ids(wanted)) is not None:
+        if looks_like_task_id(wanted) and wanted.startswith(_FIRST_CHARACTER):
+            return wanted
+        ids = []
+        is_prefix = len(text) >= _LEAST_CHARACTERS
+        if is_prefix and (times := times_of_ids(wanted)) is not None:
             since, until = (time.isoformat() for time in times)
-            items = _first_items(list_tasks, {"q": text, "since": since, "until": until})
-            ids = [item["id"] for item in items if item["id"].startswith(wanted)]
-        ids = ids or [item["id"] for item in _first_items(list_tasks, {"q": text}) if item["external_id"] == text]
+            found = _first_items(list_tasks, {"q": text, "since": since, "until": until})
+            ids = [item["id"] for item in found if item["id"].startswith(wanted)]
+        if not ids:
+            items = [item for item in _first_items(list_tasks, {"q": text}) if item["external_id"]]
+            ids = [item["id"] for item in items if item["external_id"] == text]
+            if is_prefix and not ids:
+                ids = [item["id"] for item in items if item["external_id"].startswith(text)]
+            elif not ids:
+                why = f"{text}: no task has this id; a shortened id has at least {_LEAST_CHARACTERS} characters"
+                raise Failure([why], FAILED)
         if len(ids) > 1:
             some = ", ".join(ids[:5]) + (" …" if len(ids) > 5 else "")  # noqa: PLR2004
             raise Failure([f"{text}: several tasks match; use one of {some}"], USAGE)
@@ -286,6 +295,9 @@ def _next_page_command(cursor: str) -> str:
         if name == "cursor" or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue
         value = context.params[name]
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            parts.append(parameter.opts[0])
+            continue
         values = [f"{key}={text}" for key, text in value.items()] if isinstance(value, dict) else [str(value)]
         parts += [f"{parameter.opts[0]} {shlex.quote(one)}" for one in values]
     return " ".join(["tracker", *context.command_path.split()[1:], *parts])

@@ -1,14 +1,16 @@
-"""Keys, state directory and socket of a systemd unit, for commands that root runs by hand.
+"""Keys, variables, state directory and socket of a systemd unit, for commands that root runs by hand.
 
 They are found by the configuration file: ``/etc/tracker/tracker.toml`` belongs to ``tracker.service``, and
 ``/etc/tracker/NAME/tracker.toml`` to ``tracker@NAME.service``. Nothing is written. Other users cannot read them.
 
-**Source**: systemd.exec(5), LoadCredential= (the credential stores) and systemd-creds(1); read for systemd 252.
+**Source**: systemd.exec(5), LoadCredential= (the credential stores), systemd-creds(1), systemd.unit(5) (drop-ins) and
+systemctl(1), show; read for systemd 252.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,8 @@ CONFIGURATION = Path("/etc/tracker")
 """``ConfigurationDirectory=`` of both units."""
 ROOT = Path("/")
 _STORES = ("etc/credstore", "run/credstore", "usr/local/lib/credstore", "usr/lib/credstore")
-_DECRYPT_S = 10.0
+_DROP_INS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system")
+_COMMAND_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ def with_unit(environ: Mapping[str, str], file: Path | None, root: Path = ROOT) 
             found.setdefault(variable, str(path))
     if (root / socket.relative_to("/")).is_socket():  # the socket unit of an instance overrides server.listen
         found.setdefault("TRACKER_SERVER__LISTEN", f"unix:{socket}")
+    for name, value in _variables(unit, root):
+        found.setdefault(name, value)
     for name, value in _credentials(unit, root):
         if name.isidentifier() and "__" not in name:  # a credential never overrides a configuration key
             found.setdefault(name, value)
@@ -96,6 +101,18 @@ def _credentials(unit: Unit, root: Path) -> Iterator[tuple[str, str]]:
                 yield name, text
 
 
+def _variables(unit: Unit, root: Path) -> Iterator[tuple[str, str]]:
+    """The variables that drop-ins of the service may set, as systemd has loaded them."""
+    template = f"{unit.name.partition('@')[0]}@.service" if "@" in unit.name else unit.name
+    names = {unit.name, template}
+    if not any((root / place / f"{name}.d").is_dir() for place in _DROP_INS for name in names):
+        return
+    for assignment in shlex.split(_output("systemctl", "show", "--property=Environment", "--value", unit.name) or ""):
+        name, equals, value = assignment.partition("=")
+        if equals:
+            yield name, value
+
+
 def _read(file: Path) -> str | None:
     try:
         return file.read_text(encoding="utf-8").strip() or None
@@ -105,11 +122,15 @@ def _read(file: Path) -> str | None:
 
 def _decrypt(name: str, file: Path) -> str | None:
     """Decrypt a credential of this machine; None if systemd cannot."""
-    command = ["systemd-creds", "decrypt", f"--name={name}", str(file), "-"]
+    return _output("systemd-creds", "decrypt", f"--name={name}", str(file), "-")
+
+
+def _output(*command: str) -> str | None:
+    """What a command of systemd prints; None if it fails or prints nothing."""
     import subprocess
 
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_DECRYPT_S, check=True)  # noqa: S603 - files of root
+        done = subprocess.run(command, capture_output=True, timeout=_COMMAND_S, check=True)  # noqa: S603 - fixed names
         return done.stdout.decode().strip() or None
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None

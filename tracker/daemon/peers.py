@@ -66,6 +66,7 @@ class Peer:
         store: the path of its store; None if unknown: the tracker may require another API token.
         detail: why there is no answer, or the status of the answer.
         reasons: why the tracker is not ready.
+        troubles: what needs attention although it is ready.
     """
 
     kind: Literal["free", "silent", "tracker", "other"]
@@ -73,6 +74,7 @@ class Peer:
     store: str | None = None
     detail: str = ""
     reasons: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -98,12 +100,15 @@ def look_at(url: str, within_s: float = READY_S) -> Peer:
     # every tracker sends the header; old versions do not send the field
     if not isinstance(body, dict) or not (answer.headers.get("server") == "tracker" or "instance" in body):
         return Peer("other", detail=f"HTTP {answer.status}")
-    instance, reasons = body.get("instance"), body.get("reasons")
+    instance, found = body.get("instance"), body.get("reasons")
+    reasons = tuple(map(str, found)) if isinstance(found, list) else ()
+    is_ready = body.get("ready") is not False
     return Peer(
         "tracker",
         instance if isinstance(instance, str) else None,
         detail=f"HTTP {answer.status}",
-        reasons=tuple(map(str, reasons)) if isinstance(reasons, list) and body.get("ready") is False else (),
+        reasons=() if is_ready else reasons,
+        troubles=reasons if is_ready else (),
     )
 
 

@@ -5,5 +5,6 @@ Must not know tasks, routes or configuration: level and secrets arrive as argume
 
 from tracker.logs.lines import Sink, configure_logging, get_logger, written_together
 from tracker.logs.redactor import MASK, OwnText, Redactor
+from tracker.logs.repeats import Repeats
 
-__all__ = ["MASK", "OwnText", "Redactor", "Sink", "configure_logging", "get_logger", "written_together"]
+__all__ = ["MASK", "OwnText", "Redactor", "Repeats", "Sink", "configure_logging", "get_logger", "written_together"]

@@ -39,7 +39,7 @@ async def get_route(services: Services, request: web.Request) -> web.Response:
     route = services.registry.find_route(name)
     if route is None:
         hint = did_you_mean(name, (known.name for known in services.registry.routes()))
-        detail = f"No route has this name; {hint or 'GET /v1/routes lists all.'}"
+        detail = f"No route has this name; {hint or 'tracker routes, or GET /v1/routes, lists all.'}"
         raise Problem(HTTPStatus.NOT_FOUND, "unknown-route", detail)
     if named is not None and named not in services.accounts:
         known = ", ".join(sorted(services.accounts))

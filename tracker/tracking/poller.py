@@ -22,7 +22,7 @@ from tracker.domain.observation import NOTHING, Observation, Reading, Source, Tr
 from tracker.domain.schedule import deadline_of
 from tracker.domain.task import Status, SubmitState, UpstreamError
 from tracker.errors import NotAttempted, NotSent, PayloadInvalid, StoreError, Unanswered
-from tracker.logs import get_logger
+from tracker.logs import Repeats, get_logger
 from tracker.store.values import Lane
 from tracker.tracking.blockers import Blockers
 from tracker.tracking.claims import Claims
@@ -136,6 +136,7 @@ class Poller:
         )
         self._last_housekeeping = float("-inf")
         self._halted = False
+        self._repeats = Repeats(clock.monotonic)
         self.last_tick = clock.monotonic()
         """When a sweep last completed, on the monotonic clock."""
         self._last_round = self.last_tick
@@ -184,7 +185,8 @@ class Poller:
                 await self._slots.sweep()
                 await self._claims.sweep()
         except StoreError as error:
-            log.warning("sweep.failed", step="store", error=str(error))
+            if self._repeats.admits(str(error)):
+                log.warning("sweep.failed", step="store", error=str(error))
             self._last_round = self._clock.monotonic()
         except TimeoutError:
             log.warning("sweep.timed_out", within_s=TICK_WITHIN_S)
