@@ -700,9 +700,13 @@ def test_a_delivery_with_what_its_hook_printed(daemon: Daemon) -> None:
     time = "2026-11-20T20:42:00.123Z"
     item: dict[str, Any] = {"id": "dlv_1", "task_id": ID, "hook": "crm", "status": "failed", "attempts": 1}
     item |= {"error": "exit 100", "output": "looking\x1b[31m up\nno such user\n", "finished_at": time}
+    first = {"attempt": 1, "outcome": "retry", "started_at": time, "took_s": 0.0123, "error": "exit 1"}
+    old = {"attempt": 1, "outcome": "succeeded", "started_at": None, "took_s": None, "error": None, "output": None}
+    item["attempt_history"] = [first | {"output": "try\x1b[31m again\nlater\n"}, old]
     daemon.on("GET /v1/deliveries/dlv_1", (200, item))
     shown = tracker_("deliveries", "show", "dlv_1").stdout
     assert "hook         crm\n" in shown
+    assert re.search(r"\n1 +retry +2026-11-2\d \d\d:\d\d:00 +0\.0123 s +exit 1 +later *\n1 +succeeded +- +- *\n", shown)
     assert shown.endswith("\nOutput\n  looking [31m up\n  no such user\n")
     assert json.loads(tracker_("deliveries", "show", "dlv_1", "--json").stdout) == item
     daemon.on(

@@ -210,6 +210,7 @@ def test_an_export_contains_every_task(path: Path, tmp_path: Path) -> None:
     assert first["task"]["result"] == {"end": True}
     assert [event["seq"] for event in first["events"]] == [1, 2, 3, 4, 5, 6]
     assert {delivery["event"] for delivery in first["deliveries"]} >= {"task.submitted", "task.succeeded"}
+    assert [delivery["attempt_history"] for delivery in first["deliveries"]] == [[]] * len(first["deliveries"])
     assert target.stat().st_mode & 0o077 == 0
     assert call("export").stdout_bytes == target.read_bytes()
     assert sorted(item.name for item in tmp_path.iterdir() if item.name.startswith(".")) == []

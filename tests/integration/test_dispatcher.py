@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,15 @@ async def test_retries_grow_until_it_succeeds(
     (delivery,) = await world.deliveries()
     assert delivery.attempts == 4
     assert (tmp_path / "ids").read_text().split() == [delivery.id] * 4
+    history = (await world.store.get_delivery(delivery.id)).attempt_history
+    assert [(one.outcome, one.output) for one in history] == [
+        ("retry", "try 1\n"),
+        ("retry", "try 2\n"),
+        ("retry", "try 3\n"),
+        ("succeeded", "try 4\n"),
+    ]
+    assert [one.started_at for one in history] == [START + timedelta(seconds=s) for s in (0, 2, 6, 14)]
+    assert all(one.took_s is not None and 0 < one.took_s < WITHIN_S for one in history)
 
 
 async def test_attempts_run_out(world: World, run: MakeDispatcher, clock: ManualClock) -> None:

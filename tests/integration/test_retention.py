@@ -159,10 +159,13 @@ async def test_a_dead_delivery_can_still_be_retried(tmp_path: Path) -> None:
         await fan_out(world, "publish")
         for status in (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD):
             (job,) = await world.store.claim_deliveries("publish", 10, 60)
-            await world.store.record_attempt(job.id, AttemptResult(status), job.attempt)
+            made = AttemptResult(status, error="exit 100", started_at=world.clock.now())
+            await world.store.record_attempt(job.id, made, job.attempt)
+        assert world.edit("SELECT count(*) FROM delivery_attempts") == [(2,)]
         world.clock.advance(2 * DAY_S)
         assert (await retention(world, events_days=1).run()).deliveries == 2
         (dead,) = await world.store.list_deliveries(make_task_name(1))
+        assert world.edit("SELECT delivery_id FROM delivery_attempts") == [(dead.id,)]
         await world.store.retry_delivery(dead.id)
         (job,) = await world.store.claim_deliveries("publish", 10, 60)
         assert (job.event, job.record.task.status) == ("task.succeeded", Status.SUCCEEDED)

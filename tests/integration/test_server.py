@@ -484,7 +484,7 @@ async def make_delivery(world: ServerWorld, task_id: TaskId, status: DeliverySta
 
     await world.store.fan_out(match, 100)
     (job,) = await world.store.claim_deliveries("publish", 1, 0)
-    result = AttemptResult(status, error="exit 1", output="no space left")
+    result = AttemptResult(status, error="exit 1", output="no space left", started_at=START, took_s=0.25)
     await world.store.record_attempt(job.id, result, job.attempt)
     return job.id
 
@@ -509,6 +509,9 @@ async def test_a_dead_delivery_is_retried(world: ServerWorld) -> None:
     delivery_id = await make_delivery(world, task_id, DeliveryStatus.DEAD)
     (shown,) = (await get(world, f"/v1/tasks/{task_id}/deliveries"))["items"]
     assert (shown["id"], shown["status"], shown["output"]) == (delivery_id, "dead", "no space left")
+    attempt = {"attempt": 1, "outcome": "dead", "started_at": "2026-11-20T20:42:00.000Z", "took_s": 0.25}
+    history = [attempt | {"error": "exit 1", "output": "no space left"}]
+    assert await get(world, f"/v1/deliveries/{delivery_id}") == shown | {"attempt_history": history}
     async with world.client.post(f"/v1/deliveries/{delivery_id}/retry") as response:
         assert response.status == 200
         assert (await response.json())["status"] == "pending"

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from tests.contract.store.test_outbox import claim, fan_out, live
+from tests.kits.clock import START
 from tests.kits.factories import make_output, make_task_name
 from tests.kits.world import World
 from tracker.domain.hook_events import DeliveryStatus
@@ -91,7 +92,7 @@ async def test_old_deliveries_keep_their_ids(tmp_path: Path) -> None:
 
 
 async def test_many_deliveries_take_few_statements(tmp_path: Path) -> None:
-    """A claim takes two, and results that are recorded at the same time take one, whatever their number."""
+    """A claim takes two; results that are recorded at the same time take one, with failed ones among them two."""
     async with World(tmp_path / "t.db") as world:
         for n in range(1, 31):
             await live(world, n)
@@ -100,15 +101,24 @@ async def test_many_deliveries_take_few_statements(tmp_path: Path) -> None:
         jobs = await claim(world, limit=30)
         assert len({sql for sql in statements if "deliveries" in sql}) == 2  # triggers repeat the text of theirs
         statements.clear()
-        ends = (AttemptResult(DeliveryStatus.SUCCEEDED, output="ok"), AttemptResult(DeliveryStatus.PENDING, 2, "no"))
+        done = AttemptResult(DeliveryStatus.SUCCEEDED, output="ok", started_at=START)
+        ends = (done, AttemptResult(DeliveryStatus.PENDING, 2, "no", started_at=START))
+        half, rest = jobs[:15], jobs[15:]
+        await asyncio.gather(*(world.store.record_attempt(job.id, done, job.attempt) for job in half))
+        assert not [sql for sql in statements if "delivery_attempts" in sql], "a success has no row of its own"
+        assert len({sql for sql in statements if "UPDATE deliveries" in sql}) == 1
+        statements.clear()
         await asyncio.gather(
-            *(world.store.record_attempt(job.id, ends[n % 2], job.attempt) for n, job in enumerate(jobs))
+            *(world.store.record_attempt(job.id, ends[n % 2], job.attempt) for n, job in enumerate(rest))
         )
         assert len({sql for sql in statements if "UPDATE deliveries" in sql}) == 1
-        found = [(await world.store.list_deliveries(job.record.task.id))[0] for job in jobs]
-        assert [(delivery.status, delivery.error, delivery.output) for delivery in found] == [
-            (ends[n % 2].status, ends[n % 2].error, ends[n % 2].output) for n in range(30)
+        assert len({sql for sql in statements if "INTO delivery_attempts" in sql}) == 1
+        found = [await world.store.get_delivery(job.id) for job in jobs]
+        expected = [done] * 15 + [ends[n % 2] for n in range(15)]
+        assert [(one.status, one.error, one.output) for one in found] == [
+            (end.status, end.error, end.output) for end in expected
         ]
+        assert [[one.error for one in delivery.attempt_history] for delivery in found] == [[e.error] for e in expected]
 
 
 async def test_an_event_is_one_line_with_the_stored_result(tmp_path: Path) -> None:

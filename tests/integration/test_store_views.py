@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.kits.clock import START
+from tests.kits.clock import START, after
 from tests.kits.world import World
+from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import Status
+from tracker.store.values import AttemptResult
 
 RESERVED = frozenset(
     {"at", "end", "from", "key", "order", "path", "position", "range", "result", "rows", "text", "time", "timestamp"}
@@ -21,6 +23,7 @@ COLUMNS = {
     "v_events": {"seq": "INTEGER", "task_id": "TEXT", "at": "TEXT", "from": "TEXT", "to": "TEXT", "payload": "TEXT"},
     "v_outputs": {"task_id": "TEXT", "n": "INTEGER", "url": "TEXT", "duration_s": "REAL", "archived": "INTEGER"},
     "v_deliveries": {"id": "TEXT", "seq": "INTEGER", "next_attempt_at": "TEXT", "took_s": "REAL"},
+    "v_delivery_attempts": {"delivery_id": "TEXT", "attempt": "INTEGER", "started_at": "TEXT", "took_s": "REAL"},
     "v_tasks": {"id": "TEXT", "progress": "INTEGER", "error": "TEXT", "outputs": "TEXT", "created_at": "TEXT"},
     "v_active": {"id": "TEXT", "labels": "TEXT"},
     "v_finished": {"id": "TEXT", "result": "TEXT"},
@@ -57,11 +60,38 @@ async def test_values_have_the_types_of_their_columns(tmp_path: Path) -> None:
     async with World(tmp_path / "t.db") as world:
         await world.follow(1, labels={"user": "42"})
         await world.call(1, Status.SUCCEEDED, payload='{"end":true}')
-        await world.store.fan_out(lambda _: ["publish"], 10)
+        await deliver(world)
         for view in COLUMNS:
             for _, name, kind, *_ in world.edit(f"PRAGMA table_info({view})"):
                 found = {value for (value,) in world.edit(f'SELECT typeof("{name}") FROM {view}')}
                 assert found <= {kinds[kind], "null"}, (view, name)
+
+
+async def deliver(world: World) -> None:
+    """The only delivery: an attempt that fails, then one that succeeds."""
+    await world.at(20).fan_out(lambda change: ["publish"] if change.event == "task.succeeded" else [], 10)
+    for at, status in ((20, DeliveryStatus.PENDING), (30, DeliveryStatus.SUCCEEDED)):
+        (job,) = await world.at(at).claim_deliveries("publish", 1, 60)
+        error = "exit 1" if status is DeliveryStatus.PENDING else None
+        made = AttemptResult(status, 5, error, f"said at {at}", started_at=after(at), took_s=0.25)
+        await world.at(at + 0.25).record_attempt(job.id, made, job.attempt)
+
+
+async def test_attempts_of_deliveries(tmp_path: Path) -> None:
+    """A row for each attempt, with what it belongs to; a first success has one too."""
+    query = (
+        "SELECT hook, event, attempt, outcome, started_at, took_s, error, output FROM v_delivery_attempts ORDER BY 5"
+    )
+    async with World(tmp_path / "t.db") as world:
+        await world.follow(1)
+        await world.call(1, Status.SUCCEEDED)
+        await deliver(world)
+        failed, done = world.edit(query)
+        what = ("publish", "task.succeeded")
+        assert failed == (*what, 1, "retry", "2026-11-20T20:42:20.000Z", 0.25, "exit 1", "said at 20")
+        assert done == (*what, 2, "succeeded", "2026-11-20T20:42:30.000Z", 0.25, None, "said at 30")
+        world.edit("DELETE FROM delivery_attempts")
+        assert world.edit(query) == [done], "it needs no row of its own"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +103,8 @@ async def test_values_have_the_types_of_their_columns(tmp_path: Path) -> None:
         ("SELECT * FROM v_tasks WHERE status = 'RUNNING'", "tasks_open"),
         ("SELECT * FROM v_events WHERE seq > 7", "INTEGER PRIMARY KEY"),
         ("SELECT * FROM v_deliveries WHERE task_id = 'x'", "deliveries_task"),
+        ("SELECT * FROM v_delivery_attempts WHERE delivery_id = 'x'", "sqlite_autoindex_deliveries_1"),
+        ("SELECT * FROM v_delivery_attempts WHERE task_id = 'x'", "deliveries_task"),
         ("SELECT * FROM v_outputs WHERE task_id = 'x'", "sqlite_autoindex_tasks_1"),
     ],
 )

@@ -149,7 +149,8 @@ def export(config: Config, target: Path) -> None:
     """
     import orjson
 
-    from tracker.domain.records import delivery_json, event_json, task_json
+    from tracker.domain.attempts import delivery_detail_json
+    from tracker.domain.records import event_json, task_json
     from tracker.store.sqlite.export import dumping
 
     def line(dumped: Dumped) -> bytes:
@@ -157,7 +158,7 @@ def export(config: Config, target: Path) -> None:
             {
                 "task": task_json(dumped.record),
                 "events": [event_json(event) for event in dumped.events],
-                "deliveries": [delivery_json(delivery) for delivery in dumped.deliveries],
+                "deliveries": [delivery_detail_json(delivery) for delivery in dumped.deliveries],
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )

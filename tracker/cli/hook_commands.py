@@ -246,14 +246,32 @@ def _echo_deliveries(page: Json) -> None:
 @json_option
 @with_session
 def show_delivery(session: Session, delivery_id: str, *, as_json: bool) -> None:
-    """Show a delivery, with what its hook printed."""
+    """Show a delivery, with its attempts and what its hook printed."""
     path = f"/v1/deliveries/{quote(delivery_id, safe='')}"
     found = session.read(lambda client: client.get(path), lambda file: file.delivery(delivery_id))
     echo_result(found, _echo_delivery, as_json=as_json)
 
 
 def _echo_delivery(item: Json) -> None:
-    echo_fields([(name, value) for name, value in item.items() if name != "output"])
+    attempts = item.get("attempt_history", ())  # absent in older versions
+    echo_fields([(name, value) for name, value in item.items() if name not in {"output", "attempt_history"}])
+    if attempts:
+        echo_heading("Attempts")
+        now = datetime.now(UTC)
+        echo_table(
+            ("attempt", "outcome", "started", "took", "error", "printed last"),
+            [
+                (
+                    one["attempt"],
+                    one["outcome"],
+                    clock_time(one["started_at"], now) if one["started_at"] else "-",
+                    "-" if one["took_s"] is None else f"{one['took_s']:.3g} s",
+                    one["error"] or "",
+                    ((one["output"] or "").splitlines() or [""])[-1],
+                )
+                for one in attempts
+            ],
+        )
     if item["output"]:
         echo_heading("Output")
         for line in item["output"].splitlines():

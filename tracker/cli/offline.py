@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tracker.cli.client import Json
 from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure
 from tracker.daemon.provider_files import read_registry
+from tracker.domain.attempts import delivery_detail_json
 from tracker.domain.records import delivery_json, event_json, page_json, task_json
 from tracker.domain.task import TaskId
 from tracker.domain.user_messages import use_messages
@@ -70,7 +71,7 @@ class Offline:
 
     def delivery(self, delivery_id: str) -> Json:
         """One delivery."""
-        return delivery_json(self._run(lambda reader: reader.get_delivery(delivery_id)))
+        return delivery_detail_json(self._run(lambda reader: reader.get_delivery(delivery_id)))
 
     def deliveries(self, query: Mapping[str, str]) -> Json:
         """A page of deliveries; ``query`` as in ``GET /v1/deliveries``."""

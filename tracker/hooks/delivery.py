@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, assert_never
 
 from tracker.domain.hook_events import DeliveryStatus
@@ -62,6 +63,7 @@ class Delivery:
 
     Attributes:
         was_delayed: the store was unavailable when the result was to be recorded.
+        took_s: how long the run took, once it has ended.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Delivery:
         tallies: HookTallies,
     ) -> None:
         self.was_delayed = False
+        self.took_s = 0.0
         self._job = job
         self._spec = spec
         self._runner = runner
@@ -88,6 +91,7 @@ class Delivery:
         self._deadlines = deadlines
         self._clock = clock
         self._tallies = tallies
+        self._started_at: datetime | None = None
         self._must_end = False
         self._running_in: asyncio.Task[None] | None = None
 
@@ -110,7 +114,9 @@ class Delivery:
             return None
         task = self._running_in = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
-        self._tallies.note_start(self._job, self._clock.now())
+        loop = asyncio.get_running_loop()
+        self._started_at, began = self._clock.now(), loop.time()
+        self._tallies.note_start(self._job, self._started_at)
         try:
             with self._deadlines.within(self._spec.timeout_s + RUN_MARGIN_S):
                 return await self._runner.run(self._job, encode_event(self._job), self._spec)
@@ -127,6 +133,7 @@ class Delivery:
             log.exception("hook.runner_failed", **self._names())
             return retry(f"the runner failed: {type(error).__name__}: {error}")
         finally:
+            self.took_s = loop.time() - began
             self._running_in = None
 
     async def record(self, result: RunResult | None) -> None:
@@ -138,6 +145,7 @@ class Delivery:
             is_masked = error is not result.error or output is not result.output
             shown = replace(result, error=error, output=output) if is_masked else result
             attempt = attempt_result(self._spec, self._job.attempt, shown, self._draw())
+        attempt = attempt.with_run(self._started_at, self.took_s)
         pauses = growing_delays_s(RECORD_PAUSE_MIN_S, RECORD_PAUSE_MAX_S)
         while True:
             try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from tracker.domain.attempts import delivery_detail_json
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import HookView, delivery_json, page_json, to_json
 from tracker.errors import FieldProblem, RequestInvalid
@@ -53,8 +54,8 @@ async def retry_deliveries(services: Services, request: web.Request) -> web.Resp
 
 
 async def get_delivery(services: Services, request: web.Request) -> web.Response:
-    """Get a delivery, with what its hook printed."""
-    return json_response(delivery_json(await services.store.get_delivery(request.match_info["id"])))
+    """Get a delivery, with what its hook printed and its latest attempts."""
+    return json_response(delivery_detail_json(await services.store.get_delivery(request.match_info["id"])))
 
 
 async def retry_delivery(services: Services, request: web.Request) -> web.Response:

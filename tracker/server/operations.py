@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from tracker.domain.attempts import DeliveryDetail
 from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
 from tracker.domain.why import WhyView
 from tracker.providers.registry import PROVIDERS
@@ -162,7 +163,7 @@ OPERATIONS: Final = (
         queries.DELIVERY_RETRY,
         tag="hooks",
     ),
-    Operation("GET", "/v1/deliveries/{id}", hooks.get_delivery, {200: DeliveryRecord}, (503,), tag="hooks"),
+    Operation("GET", "/v1/deliveries/{id}", hooks.get_delivery, {200: DeliveryDetail}, (503,), tag="hooks"),
     Operation(
         "POST",
         "/v1/deliveries/{id}/retry",

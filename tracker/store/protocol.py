@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tracker.domain.ai_models import Model, ModelList
     from tracker.domain.archives import ArchiveRecord
+    from tracker.domain.attempts import DeliveryDetail
     from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.observation import Observation
     from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StepSize, StoredFile
@@ -99,8 +100,8 @@ class Reader(Protocol):
     async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
         """The hook runs of a task, oldest first."""
 
-    async def get_delivery(self, delivery_id: str) -> DeliveryRecord:
-        """One hook run.
+    async def get_delivery(self, delivery_id: str) -> DeliveryDetail:
+        """One hook run, with its attempts.
 
         Raises:
             DeliveryNotFound: no delivery has this id.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tracker.domain.statuses import Origin
 
@@ -238,8 +239,7 @@ class DeliveryJob:
     is_test: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptResult:
+class AttemptResult(Struct, frozen=True, gc=False):
     """How one attempt of a delivery ended.
 
     Attributes:
@@ -248,6 +248,8 @@ class AttemptResult:
         error: one line on what went wrong.
         output: the last 8 KiB of what the hook printed.
         counts: whether it counts among the attempts; the number of one that does not is reused.
+        started_at: when the run began; None: it did not begin.
+        took_s: how long the run took.
     """
 
     status: DeliveryStatus
@@ -255,6 +257,12 @@ class AttemptResult:
     error: str | None = None
     output: str | None = None
     counts: bool = True
+    started_at: datetime | None = None
+    took_s: float = 0.0
+
+    def with_run(self, started_at: datetime | None, took_s: float) -> AttemptResult:
+        """The same, with when the run began and how long it took."""
+        return replace(self, started_at=started_at, took_s=took_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from tests.kits.clock import after
 from tests.kits.factories import make_output, make_task_name
 from tests.kits.world import World
 from tracker.domain.hook_events import DeliveryStatus
-from tracker.domain.records import DeliveryRecord
+from tracker.domain.records import DeliveryRecord, Json
 from tracker.domain.task import Reason, Stage, Status
 from tracker.errors import DeliveryNotFound
 from tracker.hooks.runner import encode_event
@@ -253,6 +253,73 @@ async def test_retrying_by_hand(engine: OpenWorld) -> None:
         for change in (world.at(60).retry_delivery("unknown"), world.store.get_delivery("unknown")):
             with pytest.raises(DeliveryNotFound):
                 await change
+
+
+async def attempt(world: World, status: DeliveryStatus, at: float, **more: Json) -> None:
+    """Claim a delivery of the first task, run it for 1.5 s, and store the result."""
+    (job,) = await claim(world, at=at)
+    made = AttemptResult(status, 1, output=f"said at {at:g}", started_at=after(at), took_s=1.5, **more)
+    await world.at(at + 1.5).record_attempt(job.id, made, job.attempt)
+
+
+async def test_each_attempt_is_stored(engine: OpenWorld) -> None:
+    """With its time, result and the end of its output, also when the delivery is retried by hand."""
+    async with engine() as world:
+        await world.follow(1)
+        await world.call(1, Status.SUCCEEDED)
+        await fan_out(world, "publish")
+        (delivery,) = await world.store.list_deliveries(make_task_name(1))
+        assert (await world.store.get_delivery(delivery.id)).attempt_history == []
+        await attempt(world, DeliveryStatus.PENDING, 30, error="exit 1")
+        await attempt(world, DeliveryStatus.PENDING, 40, error="cut short", counts=False)
+        await attempt(world, DeliveryStatus.DEAD, 50, error="exit 3")
+        await world.at(60).retry_delivery(delivery.id)
+        await attempt(world, DeliveryStatus.SUCCEEDED, 70)
+        await world.at(80).retry_delivery(delivery.id, again=True)
+        (running,) = await claim(world, at=85)
+        await world.store.record_attempt(running.id, AttemptResult(DeliveryStatus.PENDING, counts=False), 1)
+        await attempt(world, DeliveryStatus.FAILED, 90, error="exit 100")
+        stored = await world.store.get_delivery(delivery.id)
+        assert [(one.attempt, one.outcome, one.error) for one in stored.attempt_history] == [
+            (1, "retry", "exit 1"),
+            (2, "retry", "cut short"),
+            (2, "dead", "exit 3"),
+            (1, "succeeded", None),
+            (1, "failed", "exit 100"),
+        ]
+        assert [one.started_at for one in stored.attempt_history] == [after(at) for at in (30, 40, 50, 70, 90)]
+        assert {one.took_s for one in stored.attempt_history} == {1.5}
+        assert [one.output for one in stored.attempt_history] == [f"said at {at}" for at in (30, 40, 50, 70, 90)]
+        assert (stored.status, stored.attempts) == (DeliveryStatus.FAILED, 1)
+
+
+async def test_stored_attempts_are_bounded(engine: OpenWorld) -> None:
+    """The latest 50 of a delivery, each with the last 500 characters that its hook printed."""
+    async with engine() as world:
+        await world.follow(1)
+        await world.call(1, Status.SUCCEEDED)
+        await fan_out(world, "publish")
+        (delivery,) = await world.store.list_deliveries(make_task_name(1))
+        for n in range(1, 61):
+            (job,) = await claim(world, at=30 + n)
+            made = AttemptResult(DeliveryStatus.PENDING, 0.5, f"exit {n}", "x" * 600 + str(n), started_at=after(n))
+            await world.at(30 + n).record_attempt(job.id, made, job.attempt)
+        history = (await world.store.get_delivery(delivery.id)).attempt_history
+        assert [one.attempt for one in history] == list(range(11, 61))
+        assert history[-1].output == ("x" * 600 + "60")[-500:]
+        assert ((await find(world, delivery.id)).output or "")[:600] == "x" * 600
+
+
+async def test_an_attempt_without_its_lease_is_not_stored(engine: OpenWorld) -> None:
+    """The delivery was claimed again: the result of that claim counts."""
+    async with engine() as world:
+        await live(world)
+        await fan_out(world, "publish")
+        (slow,) = await claim(world, at=30, lease_s=5)
+        await claim(world, at=40)
+        late = AttemptResult(DeliveryStatus.PENDING, 10, "exit 1", started_at=after(30))
+        await world.store.record_attempt(slow.id, late, slow.attempt)
+        assert (await world.store.get_delivery(slow.id)).attempt_history == []
 
 
 async def test_a_hook_gets_the_task_as_of_its_event(engine: OpenWorld) -> None:

@@ -18,17 +18,18 @@ from tracker.errors import StoreUnavailable
 from tracker.store.sqlite.backup import copy_database
 from tracker.store.sqlite.identity import reader_uri
 from tracker.store.sqlite.rows import (
-    DELIVERY_COLUMNS,
+    DELIVERY_DETAIL_COLUMNS,
     EVENT_COLUMNS,
     RECORD_COLUMNS,
-    delivery_from,
+    delivery_detail_from,
     event_from,
     record_from,
 )
 from tracker.store.sqlite.schema import check_readable
 
 if TYPE_CHECKING:
-    from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.domain.attempts import DeliveryDetail
+    from tracker.domain.records import EventRecord, TaskRecord
 
 PAGE = 200
 """Tasks read at a time."""
@@ -40,7 +41,7 @@ class Dumped:
 
     record: TaskRecord
     events: list[EventRecord] = field(default_factory=list)
-    deliveries: list[DeliveryRecord] = field(default_factory=list)
+    deliveries: list[DeliveryDetail] = field(default_factory=list)
 
 
 @contextmanager
@@ -83,9 +84,10 @@ def _read(db: sqlite3.Connection) -> Iterator[Dumped]:
             event = event_from(row)
             page[event.task_id].events.append(event)
         for row in db.execute(
-            f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE task_id > ? AND task_id <= ? ORDER BY seq, rowid", span
+            f"SELECT {DELIVERY_DETAIL_COLUMNS} FROM deliveries WHERE task_id > ? AND task_id <= ? ORDER BY seq, rowid",
+            span,
         ):
-            delivery = delivery_from(row)
+            delivery = delivery_detail_from(row)
             page[delivery.task_id].deliveries.append(delivery)
         yield from page.values()
         cursor = records[-1].task.id

@@ -17,6 +17,7 @@ from tracker.domain.records import DeliveryRecord
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound
 from tracker.store.sqlite.rows import (
+    ATTEMPT_OUTPUT_MAX,
     DELIVERY_COLUMNS,
     RECORD_COLUMNS,
     delivery_conditions,
@@ -136,6 +137,19 @@ def _job_from(hook: str, row: Row) -> DeliveryJob:
     return DeliveryJob(delivery_id, hook, event, seq, attempts + 1, at, previous or record.task.status.value, record)
 
 
+_OUTCOMES: Final = {DeliveryStatus.FAILED: "failed", DeliveryStatus.DEAD: "dead"}
+
+_NEXT_N: Final = "coalesce((SELECT max(n) FROM delivery_attempts WHERE delivery_id = deliveries.id), 0) + 1"
+
+_RECORD_FAILED: Final = f"""
+    INSERT INTO delivery_attempts (delivery_id, n, attempt, started_at, took_ms, outcome, error, output)
+    SELECT deliveries.id, {_NEXT_N}, ended.value ->> 1, ended.value ->> 2, ended.value ->> 3, ended.value ->> 4,
+        ended.value ->> 5, ended.value ->> 6
+    FROM json_each(?) AS ended CROSS JOIN deliveries ON deliveries.id = ended.value ->> 0
+    WHERE status = 'running' AND attempts = ended.value ->> 1 AND holder = ?
+"""
+
+
 def record_attempts(
     db: sqlite3.Connection, holder: str, attempts: Sequence[tuple[datetime, str, AttemptResult, int]]
 ) -> Sequence[None]:
@@ -147,8 +161,11 @@ def record_attempts(
         attempts: of each when it ended, its delivery, its result, and the number that it was claimed with.
     """
     rows = []
+    failed = []
     for now, delivery_id, result, attempt in attempts:
         at = round(now.timestamp() * 1000)
+        started_at = None if result.started_at is None else round(result.started_at.timestamp() * 1000)
+        took_ms = round(result.took_s * 1000)
         due_at = at + round((result.retry_in_s or 0.0) * 1000) if result.status is DeliveryStatus.PENDING else None
         finished_at = at if due_at is None else None
         rows.append(
@@ -161,13 +178,21 @@ def record_attempts(
                 result.error,
                 result.output,
                 finished_at,
+                started_at,
+                took_ms,
             )
         )
+        if result.status is not DeliveryStatus.SUCCEEDED and started_at is not None:
+            output = result.output and result.output[-ATTEMPT_OUTPUT_MAX:]
+            outcome = _OUTCOMES.get(result.status, "retry")
+            failed.append((delivery_id, attempt, started_at, took_ms, outcome, result.error, output))
+    if failed:  # before the lease ends below
+        db.execute(_RECORD_FAILED, (orjson.dumps(failed).decode(), holder))
     db.execute(
         """
         UPDATE deliveries SET attempts = attempts - (ended.value ->> 2), status = ended.value ->> 3,
             due_at = ended.value ->> 4, holder = NULL, error = ended.value ->> 5, output = ended.value ->> 6,
-            finished_at = ended.value ->> 7
+            finished_at = ended.value ->> 7, started_at = ended.value ->> 8, took_ms = ended.value ->> 9
         FROM json_each(?) AS ended
         WHERE deliveries.id = ended.value ->> 0 AND status = 'running' AND attempts = ended.value ->> 1 AND holder = ?
         """,
@@ -209,6 +234,15 @@ def retry_delivery(tx: Transaction, delivery_id: str, *, again: bool = False) ->
     Raises:
         DeliveryNotFound: no delivery has this id.
     """
+    if again:  # the success is in the delivery alone
+        tx.db.execute(
+            f"""
+            INSERT INTO delivery_attempts (delivery_id, n, attempt, started_at, took_ms, outcome, output)
+            SELECT id, {_NEXT_N}, attempts, started_at, took_ms, 'succeeded', substr(output, -{ATTEMPT_OUTPUT_MAX})
+            FROM deliveries WHERE id = ? AND status = 'succeeded'
+            """,
+            (delivery_id,),
+        )
     tx.db.execute(
         """
         UPDATE deliveries SET status = 'pending', attempts = 0, due_at = ?, finished_at = NULL

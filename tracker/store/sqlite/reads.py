@@ -28,12 +28,14 @@ from tracker.store.sqlite.lists import SearchLimits
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
+    DELIVERY_DETAIL_COLUMNS,
     EVENT_COLUMNS,
     NEW_ARCHIVE,
     RECORD_COLUMNS,
     WAITING_ARCHIVE,
     Row,
     archive_from,
+    delivery_detail_from,
     delivery_from,
     event_from,
     record_from,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
     from tracker.domain.ai_models import ModelList
     from tracker.domain.archives import ArchiveRecord
+    from tracker.domain.attempts import DeliveryDetail
     from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
@@ -197,11 +200,11 @@ class SqliteReader:
             await self.get_task(task_id)
         return [delivery_from(row) for row in rows]
 
-    async def get_delivery(self, delivery_id: str) -> DeliveryRecord:
-        rows = await self._rows(f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE id = ?", (delivery_id,))
+    async def get_delivery(self, delivery_id: str) -> DeliveryDetail:
+        rows = await self._rows(f"SELECT {DELIVERY_DETAIL_COLUMNS} FROM deliveries WHERE id = ?", (delivery_id,))
         if not rows:
             raise DeliveryNotFound(f"no delivery has the id {delivery_id}")
-        return delivery_from(rows[0])
+        return delivery_detail_from(rows[0])
 
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
         async with self._searches.search():

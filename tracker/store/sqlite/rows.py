@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_type_h
 
 import msgspec
 import orjson
-from msgspec.structs import astuple, replace
+from msgspec.structs import asdict, astuple, replace
 
 from tracker.domain.archives import ArchivedFile, ArchiveRecord, ArchiveState
+from tracker.domain.attempts import AttemptRecord, DeliveryDetail
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Reading
 from tracker.domain.outputs import strip_inline_data
-from tracker.domain.records import DeliveryRecord, EventRecord, Json, TaskRecord, decode_payload
+from tracker.domain.records import (
+    DeliveryRecord,
+    EventRecord,
+    Json,
+    TaskRecord,
+    decode_payload,
+)
 from tracker.domain.statuses import Origin, Source
 from tracker.domain.task import (
     Output,
@@ -108,6 +115,14 @@ WAITING_ARCHIVE = "due_at IS NOT NULL AND (attempts > 0 OR error IS NOT NULL)"
 """Leased, or to be tried again; in the index archives_waiting."""
 
 DELIVERY_COLUMNS = "id, task_id, seq, hook, event, status, attempts, due_at, error, output, created_at, finished_at"
+
+DELIVERY_DETAIL_COLUMNS = f"""
+    {DELIVERY_COLUMNS}, started_at, took_ms, (
+        SELECT json_group_array(json_array(attempt, outcome, started_at, took_ms, error, output))
+        FROM (SELECT * FROM delivery_attempts WHERE delivery_id = deliveries.id ORDER BY n))
+"""
+ATTEMPT_OUTPUT_MAX = 500
+"""Characters of an attempt's output that outlive the next attempt."""
 
 _TaskRow: Any = tuple[tuple(_HINTS[name] for name in Task.__struct_fields__)]  # type: ignore[misc]  # made here
 # not strict: SQLite's JSON has no booleans, and times come as numbers
@@ -318,6 +333,21 @@ def delivery_from(row: Row) -> DeliveryRecord:
         created_at=time_of(row[10]),
         finished_at=from_ms(row[11]),
     )
+
+
+def delivery_detail_from(row: Row) -> DeliveryDetail:
+    """A delivery with its attempts from a row of `DELIVERY_DETAIL_COLUMNS`."""
+    *columns, started_at, took_ms, failed = row
+    delivery = delivery_from(tuple(columns))
+    attempts = [
+        AttemptRecord(attempt, outcome, from_ms(at), None if took is None else took / 1000, error, output)
+        for attempt, outcome, at, took, error, output in orjson.loads(failed)
+    ]
+    if delivery.status is DeliveryStatus.SUCCEEDED:
+        took_s = None if took_ms is None else took_ms / 1000
+        output = delivery.output and delivery.output[-ATTEMPT_OUTPUT_MAX:]
+        attempts.append(AttemptRecord(delivery.attempts, "succeeded", from_ms(started_at), took_s, None, output))
+    return DeliveryDetail(**asdict(delivery), attempt_history=attempts)
 
 
 def where_clause(*conditions: tuple[Any, ...]) -> tuple[str, list[Any]]:
