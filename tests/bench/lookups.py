@@ -25,6 +25,7 @@ from tests.bench.prepared import make_tasks
 from tests.bench.processes import daemon, workplace
 from tests.bench.report import Figure, Result, Target, at_most
 from tracker.clock import SystemClock
+from tracker.metrics.scrape import READ_EVERY_S
 from tracker.store.sqlite import SqliteStore
 from tracker.store.sqlite.archives import claim_archives
 from tracker.store.sqlite.transactions import Transaction
@@ -68,6 +69,7 @@ async def run(options: Options) -> Result:
         "q without a hit": at_most(300, 50),
         "/v1/stats": at_most(20, 5),
         "/v1/hooks": at_most(20, 5),
+        "/metrics": at_most(20, 5),
         **{name: target for name, (_, target) in LISTS.items() if target},
     }
     figures = [Figure(name, values, "ms", targets.get(name)) for name, values in found.items()]
@@ -98,7 +100,17 @@ async def _measure_round(port: int, task_id: str) -> dict[str, float]:
         figures[name] = (await ask(f"/v1/tasks?{quote(query, safe='=&')}")).p50_ms
     for path in ("/v1/stats", "/v1/hooks", "/v1/deliveries?status=dead"):
         figures[path] = (await ask(path)).p50_ms
+    figures["/metrics"] = await _scrape(ask)
     return figures
+
+
+async def _scrape(ask: Callable[[str, int], Awaitable[Measured]]) -> float:
+    """The median of some scrapes that read the store anew, milliseconds."""
+    taken = []
+    for _ in range(ASKED):
+        await asyncio.sleep(READ_EVERY_S)
+        taken.append((await ask("/metrics", 1)).worst_ms)
+    return median(taken)
 
 
 async def _beside_searches(ask: Callable[[str, int], Awaitable[Measured]], task: str) -> float:
