@@ -22,11 +22,15 @@ _DUE: Final = f"""
         WHERE tasks.account = due.account AND tasks.provider = due.provider AND due_at <= ?1 LIMIT {COUNTED_MOST}))
     FROM due WHERE oldest <= ?1
 """
-_OLDEST: Final = """
+_OLDEST: Final = [
+    f"""
     SELECT provider, min(created_at) FROM (
-        SELECT provider, created_at FROM tasks INDEXED BY tasks_status WHERE status = ? ORDER BY id LIMIT ?)
+        SELECT provider, created_at FROM tasks INDEXED BY tasks_open
+        WHERE status = '{status}' ORDER BY id LIMIT {OLDEST_OF})
     GROUP BY provider
-"""
+    """
+    for status in ("PENDING", "RUNNING")
+]
 _OUTBOX: Final = f"SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT {COUNTED_MOST})"
 
 
@@ -44,8 +48,8 @@ async def measure(read: ReadRows, path: Path, now_ms: int) -> StoreGauges:
         due[provider] += count
         oldest_due[provider] = min(oldest, oldest_due.get(provider, oldest))
     created: dict[str, int] = {}
-    for status in ("PENDING", "RUNNING"):
-        for provider, at in await read(_OLDEST, (status, OLDEST_OF)):
+    for select in _OLDEST:
+        for provider, at in await read(select, ()):
             created[provider] = min(at, created.get(provider, at))
     ((outbox,),) = await read(_OUTBOX, ())
     return StoreGauges(
