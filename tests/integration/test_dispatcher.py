@@ -59,7 +59,7 @@ async def run(world: World, clock: ManualClock) -> AsyncIterator[MakeDispatcher]
     def make(*specs: HookSpec, runner: Runner | None = None, **settings: Json) -> Dispatcher:
         runners = {"script": runner or ScriptRunner(os.environ)}
         dispatcher = Dispatcher(world.store, specs, runners, clock, draw=lambda: 0.5, **settings)
-        world.store.subscribe_commits(lambda _: dispatcher.note_commit())
+        world.store.subscribe_commits(dispatcher.note_commit)
         dispatcher.start()
         made.append(dispatcher)
         return dispatcher

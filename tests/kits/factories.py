@@ -2,9 +2,11 @@
 
 # ruff: noqa: ANN401 - a factory takes whatever fields its record has
 
+from collections.abc import Iterable
 from typing import Any
 
 from tests.kits.clock import START, after
+from tracker.domain.durations import Durations
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId
@@ -64,6 +66,12 @@ def make_sent_task(**fields: Any) -> Task:
         "expects_callback": True,
     }
     return make_task(**{**defaults, **fields})
+
+
+def make_durations(times_s: Iterable[float], **fields: Any) -> Durations:
+    """What is learned from songs that took so long each, from their acceptance to the callback that ended them."""
+    of_each = {"status": Status.SUCCEEDED, "submit_attempts": 1, "ended_by": Source.CALLBACK, **fields}
+    return Durations().learn(make_task(**{**of_each, "finished_at": after(time_s)}) for time_s in times_s)
 
 
 def make_reading(status: Status | None = None, **fields: Any) -> Reading:

@@ -21,6 +21,7 @@ SMALL = {
     **dict.fromkeys(("task_counts", "failure_counts", "delivery_counts", "archive_counts"), "a row for a combination"),
     **dict.fromkeys(("cursors", "meta", "processes", "sqlite_schema", "sqlite_sequence"), "a few rows"),
     **dict.fromkeys(("models", "model_lists"), "a row for a model that an account has"),
+    "durations": "bounded in number when a key is added",
     "parked": "callbacks without a task, for a day",
     "rejected": "bounded in number when one is added",
     "outbox": "read from its beginning up to a limit, or emptied",

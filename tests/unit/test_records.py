@@ -32,7 +32,7 @@ TASK_FIELDS = [
     "retryable", "user_message", "outputs", "request", "result", "labels", "model", "created_at", "submitted_at",
     "started_at", "finished_at", "next_poll_at", "polls", "callbacks", "version", "origin",
     "ended_by", "stage_at", "upstream_finished_at", "usage", "cost",
-    "retry_of",
+    "retry_of", "expected", "poll_after_s",
 ]  # fmt: skip
 OUTPUT_FIELDS = ["n", "kind", "url", "mime", "title", "duration_s", "archived", "path", "bytes", "sha256"]
 EVENT_FIELDS = ["seq", "task_id", "at", "source", "stage", "outcome", "from", "to", "detail", "payload"]

@@ -8,6 +8,8 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
+from tests.kits.factories import make_durations
+from tracker.domain.durations import Durations
 from tracker.domain.event_text import NOT_SENT
 from tracker.domain.history import TaskHistory, WaitingLine
 from tracker.domain.hook_events import DeliveryStatus
@@ -553,13 +555,19 @@ def test_what_can_be_done_about_each_reason(reason: Reason) -> None:
 
 
 def test_how_long_it_usually_takes() -> None:
-    """A norm beside the age, once there are enough ended tasks."""
+    """A norm beside the time so far; a late task is named so, with its latest end. Too few samples say nothing."""
     task = accepted().task
-    usual = [110.0, 119.0, 125.0, 130.0] * 2
-    (note, *_) = explain(TaskHistory(task, usual_s=usual), POLICY, at(541))["notes"]
-    assert note == "Such a task usually takes 2 min. This one has taken 9 min so far."
-    few = explain(TaskHistory(task, usual_s=usual[1:]), POLICY, at(541))["notes"]
-    assert not any("usually" in note for note in few)
+    history, usual = TaskHistory(task), make_durations([110.0, 119.0, 125.0, 130.0] * 2)
+
+    def notes(seconds: float, durations: Durations) -> list[str]:
+        why = explain(history, POLICY, at(seconds), durations=durations)
+        return [note for note in [*why["notes"], *why["details"]] if "such" in note.lower()]
+
+    assert notes(73, usual) == ["Such a task usually takes 2:02 to 2:10. This one has taken 1:12 so far."]
+    latest = f"It ends by {iso(task.progress_at + timedelta(seconds=POLICY.deadline_s))} at the latest."
+    assert notes(541, usual) == [f"This task has taken 9:00 so far. Of such tasks, 95 % took at most 2:10. {latest}"]
+    few = "The tracker does not know yet how long such a task usually takes (7 of 8 samples)."
+    assert notes(541, make_durations([110.0] * 7)) == [few]
 
 
 @pytest.mark.parametrize(

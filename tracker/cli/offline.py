@@ -24,7 +24,11 @@ from tracker.store.values import DeliveryFilter, TaskFilter
 
 if TYPE_CHECKING:
     from tracker.config import Config
+    from tracker.domain.durations import Durations
+    from tracker.domain.history import TaskHistory
+    from tracker.domain.records import TaskRecord
     from tracker.store.protocol import Reader
+    from tracker.store.values import Page
 
 _Result = TypeVar("_Result")
 
@@ -42,7 +46,12 @@ class Offline:
 
     def task(self, task_id: str) -> Json:
         """One task."""
-        return task_json(self._run(lambda reader: reader.get_task(TaskId(task_id))))
+
+        async def read(reader: Reader) -> tuple[TaskRecord, Durations]:
+            return await reader.get_task(TaskId(task_id)), await reader.read_durations()
+
+        record, durations = self._run(read)
+        return task_json(record, durations.outlook(record.task, datetime.now(UTC)))
 
     def events(self, task_id: str) -> Json:
         """The history of a task."""
@@ -50,11 +59,16 @@ class Offline:
 
     def why(self, task_id: str) -> Json:
         """The explanation of a task, without what only a running daemon knows."""
-        history = self._run(lambda reader: reader.read_history(TaskId(task_id)))
+
+        async def read(reader: Reader) -> tuple[TaskHistory, Durations]:
+            return await reader.read_history(TaskId(task_id)), await reader.read_durations()
+
+        history, durations = self._run(read)
         task = history.task
         account = self._config.accounts.get(task.account)
         limit = None if account is None else account.max_in_flight
-        explanation = explain(history, self._config.poll_policy(task.provider), datetime.now(UTC), max_in_flight=limit)
+        policy = self._config.poll_policy(task.provider)
+        explanation = explain(history, policy, datetime.now(UTC), max_in_flight=limit, durations=durations)
         if explanation["next"]:
             explanation["notes"].append("No daemon is running: nothing happens until tracker serve starts one.")
         return explanation
@@ -62,12 +76,18 @@ class Offline:
     def tasks(self, query: Mapping[str, str]) -> Json:
         """A page of tasks; ``query`` as in ``GET /v1/tasks``."""
         wanted = TaskFilter(**_parse(query, TASK_LIST))
-        page = self._run(lambda reader: reader.list_tasks(wanted))
+
+        async def read(reader: Reader) -> tuple[Page, Durations]:
+            return await reader.list_tasks(wanted), await reader.read_durations()
+
+        page, durations = self._run(read)
         if not page.items:
             names = read_registry(self._config.providers_path).names()
             with _as_usage():
                 refuse_unknown_names(query, {**names, "account": self._config.accounts})
-        return page_json(map(task_json, page.items), page.next_cursor, is_cut=page.is_cut)
+        now = datetime.now(UTC)
+        items = (task_json(record, durations.outlook(record.task, now)) for record in page.items)
+        return page_json(items, page.next_cursor, is_cut=page.is_cut)
 
     def delivery(self, delivery_id: str) -> Json:
         """One delivery."""

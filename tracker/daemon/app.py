@@ -50,7 +50,6 @@ from tracker.tracking.submitter import Submitter
 
 if TYPE_CHECKING:
     from tracker.config import Config
-    from tracker.store.values import Applied
 
 log = get_logger(__name__)
 
@@ -116,6 +115,7 @@ class Tracker(Parts):
             fix = f"if the database is missing by mistake, stop the tracker and run: tracker db restore {copy.path}"
             log.warning("store.created_beside_copies", store=str(self._config.store_path), copy=str(copy.path), fix=fix)
         try:
+            await self.reconciler.load()
             await self._start_parts()
         except BaseException:
             await self.stop()
@@ -181,7 +181,7 @@ class Tracker(Parts):
             disk=self._disk.measure,
             troubles=lambda: [*self._troubles(), *self._alarms.describe()],
         )
-        self.store.subscribe_commits(self._wake_dispatcher)
+        self.store.subscribe_commits(self.dispatcher.note_commit)
         runner = Runner(
             make_app(self._services(tokens)),
             self._clock,
@@ -307,7 +307,7 @@ class Tracker(Parts):
         return Services(
             store=self.store,
             reconciler=self.reconciler,
-            feed=EventFeed(self.store, share_of_streams(current_limit())),
+            feed=EventFeed(self.store, share_of_streams(current_limit()), self._outlook),
             submitter=self.submitter,
             poller=self.poller,
             archive=self.archiver,
@@ -356,7 +356,3 @@ class Tracker(Parts):
 
     def _troubles(self) -> list[str]:
         return [f"Account {name} has no API key: its requests are refused." for name in self._live.keyless_accounts()]
-
-    def _wake_dispatcher(self, applied: Sequence[Applied]) -> None:
-        if any(change.announced for change in applied):
-            self.dispatcher.note_commit()

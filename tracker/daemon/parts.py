@@ -34,6 +34,8 @@ from tracker.upstream.payloads import Payloads
 if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.config import Config
+    from tracker.domain.durations import Outlook
+    from tracker.domain.task import Task
 
 
 class Parts:
@@ -81,6 +83,7 @@ class Parts:
             self._clock,
             hooks_dir=config.hooks_path,
             redact=self.redactor.text,
+            outlook=self._outlook,
         )
         self._account_rules = AccountRules(self.registry.routes(), self._live.accounts.keys())
         self.model_sync = ModelSync(
@@ -95,6 +98,9 @@ class Parts:
         self.pruning = Pruning(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
         self._disk = DiskSpace(config.store_path.parent)
         self.task_tallies = TaskTallies(self.store, self._clock)
+
+    def _outlook(self, task: Task) -> Outlook:
+        return self.reconciler.durations.outlook(task, self._clock.now())
 
     def _set_up_logging(self, config: Config, secrets: Sequence[str], redactor: Redactor | None) -> Redactor:
         return configure_logging(

@@ -32,8 +32,6 @@ class TaskHistory(Struct, frozen=True):
     Attributes:
         events, deliveries: oldest first.
         archives: the state of each output in the archive.
-        usual_s: how long tasks of the same route and account took that succeeded lately, seconds; empty for a task
-            that has ended.
         line: None unless it waits for a slot.
     """
 
@@ -41,7 +39,6 @@ class TaskHistory(Struct, frozen=True):
     events: Sequence[EventRecord] = ()
     deliveries: Sequence[DeliveryRecord] = ()
     archives: Sequence[ArchiveRecord] = ()
-    usual_s: Sequence[float] = ()
     line: WaitingLine | None = None
 
 

@@ -95,6 +95,8 @@ def _judge_one(task: Task, observation: Observation, seen: Callable[[str], bool]
         counted["poll_step"] = 0  # before scheduling: after a change the next poll comes soon
     after = decision.task
     if is_poll:  # the schedule after a poll depends on what was counted
+        if not after.status.is_terminal and observation.reading.trouble not in _POLL_TROUBLES:
+            counted["unfinished_at"] = observation.observed_at
         after, counted = replace(after, **counted), {}
     counted["due_at"] = next_due(after, observation, confirm=decision.confirm, moved=moved, timing=timing)
     counted["version"] = task.version + 1

@@ -18,6 +18,7 @@ from msgspec.structs import asdict, fields
 
 from tracker.domain.archives import ArchiveState, file_of
 from tracker.domain.costs import CostKind
+from tracker.domain.durations import NO_OUTLOOK, ExpectedView
 from tracker.domain.hook_events import DeliveryStatus, HookEvent
 from tracker.domain.statuses import Origin, Source
 from tracker.domain.task import Reason, Stage, Status, TaskId, UpstreamError
@@ -27,6 +28,7 @@ from tracker.domain.user_messages import user_message
 if TYPE_CHECKING:
     from tracker.domain.archives import ArchivedFile, ArchiveRecord
     from tracker.domain.costs import Cost
+    from tracker.domain.durations import Outlook
     from tracker.domain.task import Output, Task
 
 Json = Any
@@ -167,6 +169,13 @@ class TaskView(Struct, frozen=True):
     usage: Annotated[dict[str, Any] | None, Meta(description="The upstream's own figures about it, as it wrote them.")]
     cost: Annotated[CostView | None, Meta(description="What it cost; null until it has ended, and where nobody says.")]
     retry_of: Annotated[TaskId | None, Meta(description="The task whose request it sends again.")]
+    expected: Annotated[
+        ExpectedView | None,
+        Meta(description="Learned from tasks of its route, model and size that succeeded; null while too few have."),
+    ]
+    poll_after_s: Annotated[
+        float | None, Meta(description="Seconds until something may have changed, at most 60; null after the end.")
+    ]
 
 
 class FeedEventView(EventRecord, frozen=True, kw_only=True, rename={"from_status": "from", "to_status": "to"}):
@@ -276,9 +285,14 @@ def to_json(form: type[Struct], source: Json, **given: Json) -> dict[str, Json]:
     return shown
 
 
-def task_json(record: TaskRecord) -> dict[str, Json]:
-    """The public form of a task."""
-    task = record.task
+def task_json(record: TaskRecord, outlook: Outlook = NO_OUTLOOK) -> dict[str, Json]:
+    """The public form of a task.
+
+    Args:
+        record: the task.
+        outlook: its future, see `tracker.domain.durations`.
+    """
+    task, expected = record.task, outlook.expected
     return to_json(
         TaskView,
         task,
@@ -293,6 +307,8 @@ def task_json(record: TaskRecord) -> dict[str, Json]:
         cost=cost_json(task.cost),
         origin=record.origin,
         retry_of=record.retry_of,
+        expected=None if expected is None else to_json(ExpectedView, expected),
+        poll_after_s=outlook.poll_after_s,
     )
 
 
@@ -320,9 +336,11 @@ def event_json(event: EventRecord) -> dict[str, Json]:
     return to_json(EventRecord, event)
 
 
-def feed_event_json(event: EventRecord, record: TaskRecord, omitted: Sequence[str]) -> dict[str, Json]:
-    """The public form of an event in the history of all tasks."""
-    shown = to_json(FeedEventView, event, task=task_json(record))
+def feed_event_json(
+    event: EventRecord, record: TaskRecord, omitted: Sequence[str], outlook: Outlook
+) -> dict[str, Json]:
+    """The public form of an event in the history of all tasks; ``outlook`` is the future of its task."""
+    shown = to_json(FeedEventView, event, task=task_json(record, outlook))
     return shown | {"omitted": omitted} if omitted else shown
 
 

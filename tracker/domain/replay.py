@@ -96,6 +96,7 @@ def _beginning(stored: Task) -> Task:
         progress_at=stored.created_at,
         asset=stored.asset,
         model=stored.model,
+        size=stored.size,
         external_id=stored.external_id if is_registered else None,
         submit_state=SubmitState.ACCEPTED if is_registered else SubmitState.QUEUED,
         expects_callback=stored.expects_callback,

@@ -1,11 +1,14 @@
 """When the tracker acts on a task next: poll intervals, delays between attempts, deadlines and grace periods.
 
+Where it is known how long such tasks usually take, polls follow a plan, see `tracker.domain.poll_plan`.
+
 Durations come from `PollPolicy`; the caller draws the jitter, 0 to 1.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -25,7 +28,7 @@ TROUBLE_MAX_S = 300.0
 
 # Python 3.11 takes 60 ns to look up a member of an enumeration, and each callback needs many
 _POLL, _QUEUED, _AMBIGUOUS, _ACCEPTED = Source.POLL, SubmitState.QUEUED, SubmitState.AMBIGUOUS, Submission.ACCEPTED
-_NOT_FOUND, _UNAUTHORIZED = Trouble.NOT_FOUND, Trouble.UNAUTHORIZED
+_NOT_FOUND, _UNAUTHORIZED, _UNKNOWN_STATUS = Trouble.NOT_FOUND, Trouble.UNAUTHORIZED, Trouble.UNKNOWN_STATUS
 _UNDECIDED = frozenset({SubmitState.QUEUED, SubmitState.SENDING, SubmitState.AMBIGUOUS})
 
 
@@ -51,6 +54,19 @@ class PollPolicy(Struct, frozen=True, gc=False):
     submit_retry_s: float = 900.0
 
 
+class Learned(Protocol):
+    """Knows when tasks usually end, see `tracker.domain.durations.Durations`."""
+
+    def poll_interval_s(self, task: Task, age_s: float, timing: PollTiming) -> float | None:
+        """Seconds from a poll to the next one, without jitter; None where nothing is known.
+
+        Args:
+            task: the task.
+            age_s: from its acceptance to that poll; 0 for the first interval.
+            timing: policy and suggestion.
+        """
+
+
 class PollTiming(Struct, frozen=True, gc=False):
     """What scheduling needs besides the task.
 
@@ -59,12 +75,14 @@ class PollTiming(Struct, frozen=True, gc=False):
         suggested_interval_s: the interval that the provider's contract suggests.
         jitter: 0 to 1.
         callbacks_healthy: callbacks of this provider and account recently reported changes before polls did.
+        learned: knows when tasks usually end; None: nothing does.
     """
 
     policy: PollPolicy
     suggested_interval_s: float
     jitter: float = 0.5
     callbacks_healthy: bool = False
+    learned: Learned | None = None
 
 
 def poll_interval_s(step: int, timing: PollTiming) -> float:
@@ -78,6 +96,24 @@ def poll_interval_s(step: int, timing: PollTiming) -> float:
     if timing.callbacks_healthy:
         interval_s *= HEALTHY_FACTOR
     return jittered(interval_s, timing.jitter)
+
+
+def age_s(task: Task, now: datetime) -> float | None:
+    """Seconds since the acceptance of a task; None where that is not known: it was created elsewhere."""
+    if task.submitted_at is None or not task.submit_attempts:
+        return None
+    return max(0.0, (now - task.submitted_at).total_seconds())
+
+
+def _next_interval_s(task: Task, now: datetime, step: int, timing: PollTiming) -> float:
+    """Seconds until the next poll of a task without trouble: as was learned, else as `poll_interval_s` says."""
+    age = age_s(task, now)
+    interval_s = None
+    if timing.learned is not None and age is not None and task.missing_output_since is None:
+        interval_s = timing.learned.poll_interval_s(task, age, timing)
+    if interval_s is None:
+        return poll_interval_s(step, timing)
+    return jittered(interval_s * HEALTHY_FACTOR if timing.callbacks_healthy else interval_s, timing.jitter)
 
 
 def submit_delay_s(attempt: int, retry_after_s: float | None, timing: PollTiming) -> float:
@@ -184,14 +220,16 @@ def next_due(
         return task.due_at
     if observation.source is not _POLL:
         if reading.submission is _ACCEPTED:
-            due = now + timedelta(seconds=jittered(timing.policy.first_delay_s, timing.jitter))
+            first_s = None if timing.learned is None else timing.learned.poll_interval_s(task, 0.0, timing)
+            first_s = timing.policy.first_delay_s if first_s is None else first_s
+            due = now + timedelta(seconds=jittered(first_s, timing.jitter))
         elif confirm:
             due = now
         elif task.due_at is not None and task.due_at <= now:
             return task.due_at  # a poll is due; many callbacks must not postpone it repeatedly
         elif moved or task.due_at is None:
             # a change by callback restarts the intervals
-            due = now + timedelta(seconds=poll_interval_s(0, timing))
+            due = now + timedelta(seconds=_next_interval_s(task, now, 0, timing))
         else:
             return task.due_at
         return min(due, deadline_of(task, timing.policy))
@@ -201,7 +239,10 @@ def next_due(
 def _due_after_poll(task: Task, reading: Reading, now: datetime, timing: PollTiming) -> datetime:
     if task.due_at is not None and task.due_at <= now and reading.trouble is None:
         return now  # a poll was requested during this one, whose answer may be older than the request
-    wait_s = poll_interval_s(task.poll_step, timing)
+    if reading.trouble is None or reading.trouble is _UNKNOWN_STATUS:
+        wait_s = _next_interval_s(task, now, task.poll_step, timing)
+    else:
+        wait_s = poll_interval_s(task.poll_step, timing)
     if reading.retry_after_s is not None:
         wait_s = max(reading.retry_after_s, wait_s)
     if reading.trouble is _UNAUTHORIZED:

@@ -128,6 +128,7 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
         asset: what is made, for end users: ``song``, ``video``, ``image``, ``text``.
         due_at: when the tracker acts on it next (sends, polls or decides); None: never, or, while it is queued, when a
             slot of its account is free.
+        size: the coarse size of what was asked for, see `tracker.domain.request_size`.
         progress: percent, 0 to 100; None while not reported.
         stage_at: when the stage last changed.
         upstream_finished_at: when the job ended by the upstream's own words, as far as they are plausible.
@@ -138,6 +139,7 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
         poll_trouble: why the last poll failed; None after a good one.
         poll_trouble_since: since when every poll has failed.
         not_found_since: since when the upstream has not known the id.
+        unfinished_at: when a poll last found that it had not ended.
         missing_output_since: since when it has reported success without outputs.
         unknown_status: the last upstream status that is not in the contract.
         unknown_statuses: how often one was seen.
@@ -157,6 +159,7 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
     asset: str = "file"
     external_id: ExternalId | None = None
     model: str | None = None
+    size: str | None = None
     status: Status = Status.PENDING
     stage: Stage | None = None
     progress: int | None = None
@@ -177,6 +180,7 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
     poll_trouble: str | None = None
     poll_trouble_since: datetime | None = None
     not_found_since: datetime | None = None
+    unfinished_at: datetime | None = None
     missing_output_since: datetime | None = None
     unknown_status: str | None = None
     unknown_statuses: int = 0

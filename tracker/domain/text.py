@@ -97,6 +97,13 @@ def about(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def span(seconds: float) -> str:
+    """A length of time as on a clock: ``0:42``, ``1:40``, ``1:02:03``."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def count(number: int, thing: str) -> str:
     """``1 poll``, ``2 polls``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

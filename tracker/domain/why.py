@@ -6,27 +6,28 @@ Texts for end users are in `user_messages`. Must not decide anything: it describ
 from __future__ import annotations
 
 from datetime import datetime
-from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
 from tracker.domain.advice import ActionView, list_actions
 from tracker.domain.archives import archive_notes, archive_steps
+from tracker.domain.durations import LEAST_SAMPLES, NOTHING_LEARNED
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.next_steps import ends_by, next_of_held, next_of_hooks, next_of_task
-from tracker.domain.records import to_json
-from tracker.domain.schedule import submit_end
+from tracker.domain.records import iso, to_json
+from tracker.domain.schedule import age_s, submit_end
 from tracker.domain.statuses import Source, Status
 from tracker.domain.summary import last_of_submit, summarize
 from tracker.domain.task import SubmitState
-from tracker.domain.text import about, duration
 from tracker.domain.text import count as _count
+from tracker.domain.text import duration, span
 from tracker.domain.transitions import HELD, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tracker.domain.durations import Durations
     from tracker.domain.history import TaskHistory
     from tracker.domain.records import EventRecord
     from tracker.domain.schedule import PollPolicy
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 Json = Any
 
-LEAST_SAMPLES = 8
-"""Fewer ended tasks say nothing about how long one takes."""
 _REFUSED = {
     Outcome.DUPLICATE: "it was reported before",
     Outcome.STALE: "it is older than what is known",
@@ -88,7 +87,9 @@ def explain(
     policy: PollPolicy,
     now: datetime,
     notes: Iterable[str] = (),
+    *,
     max_in_flight: int | None = None,
+    durations: Durations = NOTHING_LEARNED,
 ) -> dict[str, Json]:
     """Explain why a task is where it is.
 
@@ -98,6 +99,7 @@ def explain(
         now: the current time.
         notes: what only the running daemon knows, one sentence each.
         max_in_flight: how many tasks of its account may be in flight; None: any number.
+        durations: how long tasks usually take.
 
     Returns:
         The JSON of `WhyView`: the soonest step is the first, those without a time the last.
@@ -110,6 +112,7 @@ def explain(
         *next_of_hooks(deliveries),
         *archive_steps(history.archives),
     ]
+    end = submit_end(task, policy) if is_held else ends_by(task, policy, now)
     steps.sort(key=lambda step: (step[0] is None, step[0] or now))
     return to_json(
         WhyView,
@@ -122,9 +125,15 @@ def explain(
             if (why := _refusal(event)) is not None
         ],
         next=[to_json(NextView, None, at=at, what=what) for at, what in steps],
-        ends_by=submit_end(task, policy) if is_held else ends_by(task, policy, now),
-        notes=[*_line(history, max_in_flight), *_own_notes(history, now), *archive_notes(history.archives), *notes],
-        details=_details(task, policy),
+        ends_by=end,
+        notes=[
+            *_line(history, max_in_flight),
+            *_usual(task, durations, now, end),
+            *_own_notes(history),
+            *archive_notes(history.archives),
+            *notes,
+        ],
+        details=_details(task, policy, durations),
         actions=[to_json(ActionView, action) for action in list_actions(history)],
     )
 
@@ -140,7 +149,7 @@ def _refusal(event: EventRecord) -> str | None:
 # -- notes -----------------------------------------------------------------------------------
 
 
-def _details(task: Task, policy: PollPolicy) -> list[str]:
+def _details(task: Task, policy: PollPolicy, durations: Durations) -> list[str]:
     details = []
     if task.polls or task.callbacks:
         details.append(
@@ -149,6 +158,9 @@ def _details(task: Task, policy: PollPolicy) -> list[str]:
         )
     if not task.status.is_terminal and task.submit_state is SubmitState.ACCEPTED:
         details.append(f"The tracker gives a task up when nothing moves for {duration(policy.deadline_s)}.")
+        if durations.usual(task) is None:
+            known = f"{durations.samples(task)} of {LEAST_SAMPLES} samples"
+            details.append(f"The tracker does not know yet how long such a task usually takes ({known}).")
     return details
 
 
@@ -167,8 +179,8 @@ def _line(history: TaskHistory, limit: int | None) -> list[str]:
     return [f"Account {account} may run {_count(limit, 'task')} at once, and {now}. {before}"]
 
 
-def _own_notes(history: TaskHistory, now: datetime) -> list[str]:
-    task, notes = history.task, _usual(history, now)
+def _own_notes(history: TaskHistory) -> list[str]:
+    task, notes = history.task, []
     if task.unknown_statuses and not task.status.is_terminal:
         notes.append(
             f"The service reported the status {task.unknown_status!r}, which its documents do not name. "
@@ -203,11 +215,13 @@ def _last_line(output: str | None) -> str:
     return lines[-1] if lines else ""
 
 
-def _usual(history: TaskHistory, now: datetime) -> list[str]:
+def _usual(task: Task, durations: Durations, now: datetime, end: datetime | None) -> list[str]:
     """How long such a task usually takes, if enough are known."""
-    task = history.task
-    if len(history.usual_s) < LEAST_SAMPLES or task.submit_state is not SubmitState.ACCEPTED:
+    usual, age = durations.usual(task), age_s(task, now)
+    if usual is None or age is None or task.status.is_terminal:
         return []
-    usual = about(median(history.usual_s))
-    age = about((now - (task.submitted_at or task.created_at)).total_seconds())
-    return [f"Such a task usually takes {usual}. This one has taken {age} so far."]
+    if age <= usual.p95_s:
+        usually = f"{span(usual.p50_s)} to {span(usual.p90_s)}"
+        return [f"Such a task usually takes {usually}. This one has taken {span(age)} so far."]
+    late = f"This task has taken {span(age)} so far. Of such tasks, 95 % took at most {span(usual.p95_s)}."
+    return [late if end is None else f"{late} It ends by {iso(end)} at the latest."]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.config.hooks import HookSpec
+from tracker.domain.durations import NO_OUTLOOK
 from tracker.domain.retry import growing_delay_s
 from tracker.errors import ConfigError, StoreUnavailable
 from tracker.hooks.dropins import DropIns
@@ -33,7 +34,10 @@ from tracker.store.values import DeliveryFilter
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
+    from tracker.domain.durations import Outlook
+    from tracker.domain.task import Task
     from tracker.store.protocol import Store
+    from tracker.store.values import Applied
 
 log = get_logger(__name__)
 
@@ -62,6 +66,7 @@ class Dispatcher:
         hooks_dir: directory of drop-in scripts, read before each fan-out; None for none.
         draw: numbers from 0 to 1 for the jitter.
         redact: masks secrets in what hooks print or answer.
+        outlook: the future of a task, for the events that its hooks get.
         max_running: runs side by side over all hooks, see `tracker.hooks.runs`.
 
     Raises:
@@ -78,6 +83,7 @@ class Dispatcher:
         hooks_dir: Path | None = None,
         draw: Callable[[], float] = random.random,
         redact: Callable[[str], str] = str,
+        outlook: Callable[[Task], Outlook] = lambda _: NO_OUTLOOK,
         max_running: int = 32,
     ) -> None:
         self._store = store
@@ -95,6 +101,7 @@ class Dispatcher:
             self._hooks,
             draw=draw,
             redact=redact,
+            outlook=outlook,
             health=self._health,
             max_running=max_running,
             clock=clock,
@@ -153,8 +160,10 @@ class Dispatcher:
         self._must_fan_out = True
         self._woken.set()
 
-    def note_commit(self) -> None:
-        """Fan out what was committed: at once, or in the next batch. Never blocks."""
+    def note_commit(self, applied: Sequence[Applied]) -> None:
+        """Fan out what was committed, if hooks may want it: at once, or in the next batch. Never blocks."""
+        if not any(change.announced for change in applied):
+            return
         self._must_fan_out = True
         if not self._waits_for_batch():
             self._woken.set()

@@ -115,7 +115,9 @@ class Tools:
 def event_body(job: DeliveryJob) -> dict[str, Any]:
     """The public form of an event; a synthetic one is marked with ``test``."""
     test = {"test": True} if job.is_test else {}
-    return to_json(HookEventView, job, type=job.event, delivery_id=job.id, task=task_json(job.record), **test)
+    return to_json(
+        HookEventView, job, type=job.event, delivery_id=job.id, task=task_json(job.record, job.outlook), **test
+    )
 
 
 def encode_event(job: DeliveryJob) -> bytes:

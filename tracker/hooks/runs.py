@@ -21,6 +21,7 @@ import asyncio
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tracker.hooks.delivery import Delivery, lease_s
@@ -31,6 +32,8 @@ from tracker.upstream.deadlines import Deadlines
 if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.config.hooks import HookSpec
+    from tracker.domain.durations import Outlook
+    from tracker.domain.task import Task
     from tracker.hooks.health import HealthBook
     from tracker.store.protocol import Store
     from tracker.store.values import DeliveryJob
@@ -52,6 +55,7 @@ class Runs:
         hooks: all hooks, by name.
         draw: numbers from 0 to 1 for the jitter.
         redact: masks secrets in what hooks print or answer.
+        outlook: the future of a task.
         health: which circuits are open.
         max_running: runs side by side over all hooks, see the module's text.
         clock: the source of time.
@@ -69,6 +73,7 @@ class Runs:
         *,
         draw: Callable[[], float],
         redact: Callable[[str], str],
+        outlook: Callable[[Task], Outlook],
         health: HealthBook,
         max_running: int,
         clock: Clock,
@@ -79,6 +84,7 @@ class Runs:
         self._hooks = hooks
         self._draw = draw
         self._redact = redact
+        self._outlook = outlook
         self._health = health
         self._max_running = max_running
         self._clock = clock
@@ -247,6 +253,8 @@ class Runs:
     def _begin(self, job: DeliveryJob, spec: HookSpec) -> None:
         self._busy[spec.name] += 1
         self._running += 1
+        if not job.record.task.status.is_terminal:
+            job = replace(job, outlook=self._outlook(job.record.task))
         delivery = Delivery(
             job,
             spec,

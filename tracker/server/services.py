@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiohttp import web
 
+from tracker.domain.records import task_json
 from tracker.server.tallies import HttpTallies
 
 if TYPE_CHECKING:
     from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
     from tracker.domain.health import Health
+    from tracker.domain.records import TaskRecord
     from tracker.domain.tokens import CallbackTokens
     from tracker.hooks.dispatcher import Dispatcher
     from tracker.maintenance.model_sync import ModelSync
@@ -84,3 +86,7 @@ class Services:
     public_url: Callable[[], str | None] = lambda: None
     max_in_flight: Callable[[str], int | None] = lambda _: None
     tallies: HttpTallies = field(default_factory=HttpTallies)
+
+    def task_json(self, record: TaskRecord) -> dict[str, Any]:
+        """The public form of a task, with what is expected of it."""
+        return task_json(record, self.reconciler.durations.outlook(record.task, self.clock.now()))

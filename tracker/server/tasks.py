@@ -18,7 +18,7 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from tracker.domain.observation import Observation, Reading, Source
-from tracker.domain.records import delivery_json, event_json, page_json, task_json
+from tracker.domain.records import delivery_json, event_json, page_json
 from tracker.domain.task import ExternalId, Reason, Status, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
@@ -68,7 +68,7 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
     match body:
         case RegisterBody():
             submitted = await services.submitter.register(body.route, body.external_id, body.labels, body.account)
-            return _created_response(submitted, HTTPStatus.CREATED, {})
+            return _created_response(services, submitted, HTTPStatus.CREATED, {})
         case SubmitBody():
             preferences = _preferences(request)
             respond_async, is_strict = _ASYNC in preferences, _STRICT in preferences
@@ -83,7 +83,11 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
             )
             if body.dry_run:
                 known = await services.submitter.check(wanted)
-                return web.Response(status=HTTPStatus.NO_CONTENT) if known is None else json_response(task_json(known))
+                return (
+                    web.Response(status=HTTPStatus.NO_CONTENT)
+                    if known is None
+                    else json_response(services.task_json(known))
+                )
             submitted = await services.submitter.submit(wanted)
             headers = {} if is_strict else _warn(services, submitted, body)
             applied = [name for name in (_ASYNC, _STRICT) if name in preferences]
@@ -91,7 +95,9 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
                 headers["Preference-Applied"] = ", ".join(applied)
             # not sent or not decided yet: 202 as with respond-async, which the client did not ask for
             is_done = submitted.is_decided and not respond_async
-            return _created_response(submitted, HTTPStatus.CREATED if is_done else HTTPStatus.ACCEPTED, headers)
+            return _created_response(
+                services, submitted, HTTPStatus.CREATED if is_done else HTTPStatus.ACCEPTED, headers
+            )
 
 
 def _warn(services: Services, submitted: Submitted, body: SubmitBody) -> dict[str, str]:
@@ -109,13 +115,15 @@ def _shown(problem: FieldProblem) -> str:
     return ".".join(map(str, problem.loc[1:]))
 
 
-def _created_response(submitted: Submitted, when_new: HTTPStatus, headers: dict[str, str]) -> web.Response:
+def _created_response(
+    services: Services, submitted: Submitted, when_new: HTTPStatus, headers: dict[str, str]
+) -> web.Response:
     """200 for a task that existed before, with any preference: there is nothing to wait for."""
     record = submitted.record
     location = {"Location": f"/v1/tasks/{record.task.id}"}
     if not submitted.is_new:
-        return json_response(task_json(record), HTTPStatus.OK, location)
-    return json_response(task_json(record), when_new, location | headers)
+        return json_response(services.task_json(record), HTTPStatus.OK, location)
+    return json_response(services.task_json(record), when_new, location | headers)
 
 
 def _preferences(request: web.Request) -> set[str]:
@@ -152,7 +160,7 @@ async def list_tasks(services: Services, request: web.Request) -> web.Response:
     page = await search(request, services.store.list_tasks(TaskFilter(**wanted)))
     if not page.items:
         refuse_unknown_names(wanted, {**services.registry.names(), "account": services.accounts})
-    return json_response(page_json(map(task_json, page.items), page.next_cursor, is_cut=page.is_cut))
+    return json_response(page_json(map(services.task_json, page.items), page.next_cursor, is_cut=page.is_cut))
 
 
 async def get_task(services: Services, request: web.Request) -> web.Response:
@@ -165,7 +173,7 @@ async def get_task(services: Services, request: web.Request) -> web.Response:
     record = await services.store.get_task(task_id)
     if wait_s and not record.task.status.is_terminal:
         record = await _wait_for_end(services, task_id, wait_s)
-    return json_response(task_json(record))
+    return json_response(services.task_json(record))
 
 
 async def _wait_for_end(services: Services, task_id: TaskId, wait_s: float) -> TaskRecord:
@@ -209,7 +217,10 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
     notes += await _field_notes(services, history.task)
     policy = services.reconciler.policy_of(history.task.provider)
     limit = services.max_in_flight(history.task.account)
-    return json_response(explain(history, policy, services.clock.now(), notes, limit))
+    durations = services.reconciler.durations
+    return json_response(
+        explain(history, policy, services.clock.now(), notes, max_in_flight=limit, durations=durations)
+    )
 
 
 async def _field_notes(services: Services, task: Task) -> list[str]:
@@ -236,7 +247,7 @@ async def poll_task(services: Services, request: web.Request) -> web.Response:
         headers = {"Retry-After": str(math.ceil(refusal.retry_in_s))}
         detail = f"The tracker did not ask the service: {refusal}."
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-asked", detail, headers=headers) from None
-    return json_response(task_json(await services.store.get_task(task_id)))
+    return json_response(services.task_json(await services.store.get_task(task_id)))
 
 
 async def cancel_task(services: Services, request: web.Request) -> web.Response:
@@ -266,7 +277,7 @@ async def cancel_task(services: Services, request: web.Request) -> web.Response:
             f"The task has ended already: it is {applied.task.status}"
             + (f" ({applied.task.reason})." if applied.task.reason else "."),
         )
-    return json_response(task_json(await services.store.get_task(task_id)))
+    return json_response(services.task_json(await services.store.get_task(task_id)))
 
 
 async def resubmit_task(services: Services, request: web.Request) -> web.Response:
@@ -286,7 +297,9 @@ async def resubmit_task(services: Services, request: web.Request) -> web.Respons
         submitted = await resubmit(services.store, services.submitter, _task_id(request), key)
     except NotRepeatable as error:
         raise Problem(HTTPStatus.CONFLICT, "not-repeatable", f"The task cannot be sent again: {error}.") from None
-    return _created_response(submitted, HTTPStatus.CREATED if submitted.is_decided else HTTPStatus.ACCEPTED, {})
+    return _created_response(
+        services, submitted, HTTPStatus.CREATED if submitted.is_decided else HTTPStatus.ACCEPTED, {}
+    )
 
 
 async def adopt_task(services: Services, request: web.Request) -> web.Response:
@@ -301,7 +314,7 @@ async def adopt_task(services: Services, request: web.Request) -> web.Response:
         record = await adopt(services.store, services.reconciler, _task_id(request), external_id, now)
     except NotAdoptable as error:
         raise Problem(HTTPStatus.CONFLICT, "not-adoptable", f"The task cannot take this id: {error}.") from None
-    return json_response(task_json(record))
+    return json_response(services.task_json(record))
 
 
 def _task_id(request: web.Request) -> TaskId:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tracker.domain.ai_models import Model, ModelList
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.attempts import DeliveryDetail
+    from tracker.domain.durations import Durations
     from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.observation import Observation
     from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StepSize, StoredFile
@@ -96,6 +97,9 @@ class Reader(Protocol):
 
     async def read_history(self, task_id: TaskId) -> TaskHistory:
         """What explains the state of a task, in one transaction and without payloads, see `tracker.domain.why`."""
+
+    async def read_durations(self) -> Durations:
+        """How long tasks that succeeded took, as far as it is stored."""
 
     async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
         """The hook runs of a task, oldest first."""

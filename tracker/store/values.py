@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tracker.domain.durations import NO_OUTLOOK
 from tracker.domain.statuses import Origin
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.domain.archives import ArchivedFile, ArchiveState
+    from tracker.domain.durations import Outlook
     from tracker.domain.hook_events import DeliveryStatus
     from tracker.domain.judge import Step
     from tracker.domain.observation import Observation, Source
@@ -45,6 +47,7 @@ class NewTask:
         idempotency_key: chosen by the user; unique among all tasks.
         fingerprint: digest of everything that makes the payload; compared when the key comes again.
         due_at: when it is first acted upon.
+        size: see `Task`.
         fallbacks: models to try when the first is certainly not accepted.
         retry_of: the task whose request it sends again.
     """
@@ -61,6 +64,7 @@ class NewTask:
     body: Json = None
     external_id: ExternalId | None = None
     model: str | None = None
+    size: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     fingerprint: str | None = None
@@ -226,6 +230,7 @@ class DeliveryJob:
         record: the task as it stood right after the event.
         at: when the event was recorded.
         is_test: a synthetic delivery, to test a hook.
+        outlook: the future of the task, when the attempt begins.
     """
 
     id: str
@@ -237,6 +242,7 @@ class DeliveryJob:
     previous_status: str
     record: TaskRecord
     is_test: bool = False
+    outlook: Outlook = NO_OUTLOOK
 
 
 class AttemptResult(Struct, frozen=True, gc=False):

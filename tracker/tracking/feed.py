@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from tracker.domain.durations import NO_OUTLOOK
 from tracker.errors import PositionUnknown, StoreError, TooManyReaders
 from tracker.logs import get_logger
 from tracker.tracking.changes import GATHER_S, PAGE, RECHECK_S, ChangeFeed
@@ -27,8 +28,9 @@ from tracker.tracking.feed_chunks import Chunk, Window
 from tracker.tracking.feed_pages import FeedPages
 
 if TYPE_CHECKING:
+    from tracker.domain.durations import Outlook
     from tracker.domain.history import FeedEvent
-    from tracker.domain.task import TaskId
+    from tracker.domain.task import Task, TaskId
     from tracker.store.protocol import Store
     from tracker.tracking.feed_filters import FeedFilter
 
@@ -90,6 +92,7 @@ class EventFeed:
     Args:
         store: its history is read.
         max_readers: how many readers there may be at once.
+        outlook: the future of a task.
 
     Attributes:
         changes: wakes the follower, and those who wait for one task.
@@ -97,7 +100,12 @@ class EventFeed:
         readers: how many there are.
     """
 
-    def __init__(self, store: Store, max_readers: int = MAX_READERS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        max_readers: int = MAX_READERS,
+        outlook: Callable[[Task], Outlook] = lambda _: NO_OUTLOOK,
+    ) -> None:
         self._store = store
         self._max_readers = max_readers
         self._windows: dict[FeedFilter, Window] = {}
@@ -109,7 +117,7 @@ class EventFeed:
         self._spent_s = 0.0
         self._closing: asyncio.Future[None] | None = None
         self.changes = ChangeFeed(store)
-        self._pages = FeedPages(store, self.changes)
+        self._pages = FeedPages(store, self.changes, outlook)
         self.position = 0
         self.readers = 0
 

@@ -17,7 +17,9 @@ from tracker.tracking.feed_chunks import Chunk, Entry, Gap, find_holes, merge
 from tracker.tracking.feed_filters import FeedFilter, text_of
 
 if TYPE_CHECKING:
+    from tracker.domain.durations import Outlook
     from tracker.domain.history import FeedEvent
+    from tracker.domain.task import Task
     from tracker.store.protocol import Store
     from tracker.tracking.changes import ChangeFeed
 
@@ -69,11 +71,13 @@ class FeedPages:
     Args:
         store: it is read.
         changes: shows whether changes are committed.
+        outlook: the future of a task.
     """
 
-    def __init__(self, store: Store, changes: ChangeFeed) -> None:
+    def __init__(self, store: Store, changes: ChangeFeed, outlook: Callable[[Task], Outlook]) -> None:
         self._store = store
         self._changes = changes
+        self._outlook = outlook
 
     async def read(self, wanted: FeedFilter, after: int, limit: int, max_bytes: int) -> Chunk:
         """The next events after a position, read like a search.
@@ -135,7 +139,9 @@ class FeedPages:
         began = time.thread_time()
         entries: defaultdict[FeedFilter, list[Entry]] = defaultdict(list)
         for item in items:
-            entry = Entry(item.event.seq, orjson.dumps(feed_event_json(item.event, item.record, item.omitted)))
+            outlook = self._outlook(item.record.task)
+            shown = feed_event_json(item.event, item.record, item.omitted, outlook)
+            entry = Entry(item.event.seq, orjson.dumps(shown))
             for wanted in filters.pop(item.event.seq):
                 if wanted.q is None or wanted.q in text_of(item):
                     entries[wanted].append(entry)

@@ -18,6 +18,7 @@ from tracker.domain.ai_models import UnknownAliasError, model_of, resolve_models
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.nearest import did_you_mean
 from tracker.domain.observation import Reading, Submission
+from tracker.domain.request_size import coarse_size
 from tracker.domain.task import ExternalId, Reason, SubmitState
 from tracker.errors import FieldProblem, FieldsUnknown, RequestInvalid
 from tracker.providers.reading.requests import find_field
@@ -150,6 +151,7 @@ class Intake:
             request=orjson.dumps(request).decode(),
             body=request,
             model=model_of(request),
+            size=coarse_size(request),
             fallbacks=fallbacks or wanted.fallbacks,
             retry_of=wanted.retry_of,
             labels=wanted.labels,

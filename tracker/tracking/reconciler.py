@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tracker.domain.durations import NOTHING_LEARNED, Durations
 from tracker.domain.judge import judge
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.observation import Source
@@ -69,6 +70,7 @@ class _Judge(Struct, frozen=True):
     """Judges observations; see `tracker.domain.judge`. Immutable, since the store calls it on its writer thread.
 
     Attributes:
+        durations: how long tasks usually take.
         healthy_lanes: the (account, provider) pairs whose callbacks are healthy.
         draw: numbers from 0 to 1 for jitter; called on the writer thread.
     """
@@ -77,6 +79,7 @@ class _Judge(Struct, frozen=True):
     interval_of: Mapping[str, float]
     healthy_lanes: frozenset[tuple[str, str]]
     draw: Callable[[], float]
+    durations: Durations = NOTHING_LEARNED
 
     def __call__(self, task: Task, observation: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
         timing = PollTiming(
@@ -84,6 +87,7 @@ class _Judge(Struct, frozen=True):
             suggested_interval_s=self.interval_of.get(task.route, 0.0),
             jitter=self.draw(),
             callbacks_healthy=task.expects_callback and (task.account, task.provider) in self.healthy_lanes,
+            learned=self.durations,
         )
         return judge(task, observation, seen, timing)
 
@@ -115,6 +119,19 @@ class Reconciler:
         self.callbacks = 0
         """How many observations of callbacks came since the start."""
         store.subscribe_commits(self._note_ends)
+
+    @property
+    def durations(self) -> Durations:
+        """How long tasks usually take, as it is known now."""
+        return self._judge.durations
+
+    async def load(self) -> None:
+        """Read what was learned before this process started.
+
+        Raises:
+            StoreUnavailable: it cannot be read.
+        """
+        self._judge = replace(self._judge, durations=await self._store.read_durations())
 
     def policy_of(self, provider: str) -> PollPolicy:
         """The poll policy of a provider."""
@@ -169,12 +186,15 @@ class Reconciler:
         return await self._store.apply(await asyncio.to_thread(self._masked, observation), self._judge)
 
     def _note_ends(self, applied: Sequence[Applied]) -> None:
+        ended = [change.task for change in applied if change.ended_by is not None]
+        if not ended:
+            return
         with written_together():
             for change in applied:
                 if change.ended_by is not None:
                     self._note_end(change.task, change.ended_by)
-        if self._health.healthy is not self._judge.healthy_lanes:
-            self._judge = replace(self._judge, healthy_lanes=self._health.healthy)
+        durations = self._judge.durations.learn(ended)
+        self._judge = replace(self._judge, healthy_lanes=self._health.healthy, durations=durations)
 
     def _note_end(self, task: Task, source: Source) -> None:
         self._health.note_end(task, source)

@@ -32,16 +32,6 @@ _LIGHT_DELIVERY: Final = DELIVERY_COLUMNS.replace(
 )
 """The end of what a run printed that the hook gave up on, and no other output."""
 
-# How long the latest tasks of the route and account took, seconds; a task that has ended needs no comparison.
-_USUAL: Final = """
-    iif(finished_at IS NULL, (
-        SELECT json_group_array(took_s) FROM (
-            SELECT (finished_at - coalesce(submitted_at, created_at)) / 1000.0 AS took_s, status FROM tasks AS other
-            WHERE other.provider = tasks.provider AND other.account = tasks.account AND other.route = tasks.route
-            ORDER BY id DESC LIMIT 100)
-        WHERE status = 'SUCCEEDED'), NULL)
-"""
-
 # One statement, and so one transaction and one trip to the reader's thread.
 SELECT_HISTORY: Final = f"""
     SELECT {LIGHT_TASK},
@@ -51,7 +41,6 @@ SELECT_HISTORY: Final = f"""
             (SELECT * FROM deliveries WHERE task_id = tasks.id ORDER BY seq, rowid)),
         (SELECT json_group_array(json_array({ARCHIVE_COLUMNS})) FROM
             (SELECT * FROM archives WHERE task_id = tasks.id ORDER BY n)),
-        {_USUAL},
         {COUNT_LINE}
     FROM tasks WHERE id = ?
 """
@@ -59,13 +48,12 @@ SELECT_HISTORY: Final = f"""
 
 def history_from(row: Row) -> TaskHistory:
     """A task's history from a row of `SELECT_HISTORY`."""
-    task, events, deliveries, archives, usual, line = row
+    task, events, deliveries, archives, line = row
     return TaskHistory(
         task_from(task),
         [event_from(event) for event in orjson.loads(events)],
         [delivery_from(delivery) for delivery in orjson.loads(deliveries)],
         [archive_from(archive) for archive in orjson.loads(archives)],
-        orjson.loads(usual or "[]"),
         None if line is None else WaitingLine(*orjson.loads(line)),
     )
 

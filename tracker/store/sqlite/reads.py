@@ -14,6 +14,7 @@ from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound, TaskNotFound
 from tracker.store.sqlite import counts, gauges, lists, model_lists, pruning, slots
 from tracker.store.sqlite.connections import Connections
+from tracker.store.sqlite.durations import SELECT_WINDOWS, durations_from
 from tracker.store.sqlite.events import (
     SELECT_AFTER,
     SELECT_HISTORY,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from tracker.domain.ai_models import ModelList
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.attempts import DeliveryDetail
+    from tracker.domain.durations import Durations
     from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
@@ -191,6 +193,9 @@ class SqliteReader:
         if not rows:
             raise TaskNotFound(f"no task has the id {task_id}")
         return history_from(rows[0])
+
+    async def read_durations(self) -> Durations:
+        return durations_from(await self._rows(SELECT_WINDOWS))
 
     async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
         rows = await self._rows(

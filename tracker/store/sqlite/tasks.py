@@ -51,6 +51,7 @@ def create_task(tx: Transaction, new: NewTask) -> Created:
         asset=new.asset,
         external_id=new.external_id,
         model=new.model,
+        size=new.size,
         created_at=new.created_at,
         progress_at=new.created_at,
         due_at=new.due_at,
@@ -117,9 +118,10 @@ def repeated_from(row: tuple[Any, ...], fingerprint: Callable[[str], str | None]
 def _insert_task(tx: Transaction, task: Task, new: NewTask) -> None:
     tx.db.execute(
         """
-        INSERT INTO tasks (id, route, provider, account, asset, external_id, model, status, user_message, created_at,
-            due_at, holder, progress_at, submit_state, expects_callback, idempotency_key, fingerprint, origin, retry_of)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        INSERT INTO tasks (id, route, provider, account, asset, external_id, model, size, status, user_message,
+            created_at, due_at, holder, progress_at, submit_state, expects_callback, idempotency_key, fingerprint,
+            origin, retry_of)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             task.id,
@@ -129,6 +131,7 @@ def _insert_task(tx: Transaction, task: Task, new: NewTask) -> None:
             task.asset,
             task.external_id,
             task.model,
+            task.size,
             task.status.value,
             user_message(task),
             to_ms(task.created_at),
