@@ -18,6 +18,7 @@ from tracker.hooks.kinds.script import ScriptAction
 from tracker.hooks.runner import encode_event
 from tracker.hooks.running.environment import script_environment
 from tracker.hooks.trial import sample_job
+from tracker.server.descriptions import FIELDS, FIELDS_OF
 from tracker.server.openapi import describe
 from tracker.server.operations import OPERATIONS, Operation
 from tracker.server.responses import OPENAPI_PATH
@@ -61,6 +62,27 @@ def _refs(value: Json) -> list[str]:
     if isinstance(value, list):
         return [ref for item in value for ref in _refs(item)]
     return []
+
+
+async def test_every_field_and_status_has_a_meaning(world: ServerWorld) -> None:
+    """A sentence for each, and none for what does not exist; the answers of a submit have their own."""
+    document = await described(world)
+    found = {name: schema.get("properties", {}) for name, schema in document["components"]["schemas"].items()}
+    meanings = [field["description"] for fields in found.values() for field in fields.values()]
+    answers = [one for methods in document["paths"].values() for each in methods.values() for one in _answers(each)]
+    assert all(text.endswith(".") for text in [*meanings, *answers])
+    assert {(form, name) for form, own in FIELDS_OF.items() for name in own} <= {
+        (form, name) for form, fields in found.items() for name in fields
+    }
+    names = {name for form, fields in found.items() for name in fields if name not in FIELDS_OF.get(form, ())}
+    assert set(FIELDS) <= names
+    created = document["paths"]["/v1/tasks"]["post"]["responses"]
+    assert len({created[status]["description"] for status in ("200", "201", "202", "204")}) == 4
+    assert "nothing was sent" in created["200"]["description"]
+
+
+def _answers(operation: Json) -> list[str]:
+    return [response["description"] for response in operation["responses"].values()]
 
 
 async def test_every_operation_is_complete(world: ServerWorld) -> None:

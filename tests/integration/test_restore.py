@@ -420,9 +420,10 @@ def test_creates_sent_after_the_copy_are_not_paid_twice(path: Path) -> None:
             for n in (1, 2):
                 await world.store.mark_sending(make_task_name(n), 0)
             await world.apply(make_answer(Submission.ACCEPTED, task_id=make_task_name(2), external_id="up-2"))
-            await world.submit(4)
+            await world.submit(4, labels={"customer": "anna b"})
             await world.store.mark_sending(make_task_name(4), 0)
             await world.apply(make_answer(Submission.ACCEPTED, task_id=make_task_name(4), external_id="up-4"))
+            await world.submit(5)
 
     async def read() -> dict[int, tuple[SubmitState, str | None]]:
         async with World(path) as world:
@@ -439,8 +440,9 @@ def test_creates_sent_after_the_copy_are_not_paid_twice(path: Path) -> None:
         2: (SubmitState.ACCEPTED, "up-2"),
         3: (SubmitState.QUEUED, None),
     }
-    assert "Tasks that are not in the copy: 1; unfinished: 1." in result.stdout
-    assert "tracker track suno.generate up-4" in result.stdout
+    assert "Tasks that are not in the copy: 2; unfinished: 2." in result.stdout
+    assert f"No upstream id is known of {make_task_name(5)}. " in result.stdout
+    assert "tracker track suno.generate up-4 --account default --label 'customer=anna b'" in result.stdout
     assert audit(path).is_sound
 
 

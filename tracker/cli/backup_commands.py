@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from tracker.cli.session import json_option, with_config
 if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.store.sqlite.backup_files import Copy
-    from tracker.store.sqlite.restore import Create, Restored
+    from tracker.store.sqlite.restore import Create, Followed, Restored
 
 _SHOWN_MAX = 20
 
@@ -158,13 +160,26 @@ def _echo_restored(config: Config, done: Restored) -> None:
         click.echo("That file cannot be read: tasks that are not in the copy are unknown.")
     elif done.missing:
         click.echo(f"Tasks that are not in the copy: {done.missing}; unfinished: {len(done.not_followed)}.")
-    named = [f"tracker track {one.route} {one.external_id}" for one in done.not_followed if one.external_id]
+    lost = [one.task_id for one in done.not_followed if one.external_id is None]
+    if lost:
+        ids = ", ".join(lost[:_SHOWN_MAX]) + (" …" if len(lost) > _SHOWN_MAX else "")
+        click.echo(
+            f"No upstream id is known of {ids}. They may have been sent shortly before: look into the provider's "
+            "console, then submit them again."
+        )
+    named = [_track_command(one) for one in done.not_followed if one.external_id]
     if named:
         click.echo("To follow them again, start the daemon and run:")
         for line in named[:_SHOWN_MAX]:
             click.echo(f"  {for_same_config(line)}")
         if len(named) > _SHOWN_MAX:
             click.echo(f"  and {len(named) - _SHOWN_MAX} more; tracker db restore --json lists all")
+
+
+def _track_command(one: Followed) -> str:
+    """The command that follows a task again, in its account and with its labels."""
+    labels = [part for name, value in one.labels.items() for part in ("--label", f"{name}={value}")]
+    return shlex.join(["tracker", "track", one.route, str(one.external_id), "--account", one.account, *labels])
 
 
 def _restored_json(config: Config, done: Restored) -> dict[str, object]:
@@ -175,7 +190,7 @@ def _restored_json(config: Config, done: Restored) -> dict[str, object]:
         "kept": done.replaced and str(done.replaced),
         "creates_not_sent_again": [create.task_id for create in done.creates],
         "missing_tasks": done.missing,
-        "not_followed": [{"route": one.route, "external_id": one.external_id} for one in done.not_followed],
+        "not_followed": [asdict(one) for one in done.not_followed],
     }
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
@@ -18,6 +17,7 @@ from tracker import __version__
 from tracker.domain.hook_events import FINAL_STATUSES
 from tracker.domain.records import HookEventView
 from tracker.server import schemas
+from tracker.server.descriptions import describe_field, describe_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,7 +127,10 @@ def _responses(operation: Operation) -> dict[str, Any]:
     contents |= {status: {name: {} for name in names.split(", ") if name} for status, names in operation.plain.items()}
     contents |= {status: {_PROBLEM: {"schema": _ref(schemas.ProblemView)}} for status in operation.list_problems()}
     return {
-        str(int(status)): {"description": HTTPStatus(status).phrase, **({"content": content} if content else {})}
+        str(int(status)): {
+            "description": describe_status(operation.name, int(status)),
+            **({"content": content} if content else {}),
+        }
         for status, content in contents.items()
     }
 
@@ -148,6 +151,9 @@ def _schemas(operations: list[Operation]) -> dict[str, Any]:
     open_names = {form.__name__ for form in schemas.OPEN}
     described = {name: _sent(schema, is_open=name in open_names) for name, schema in sent.items()}
     described.update(received["$defs"])
+    for name, schema in described.items():
+        for field, member in schema.get("properties", {}).items():
+            member["description"] = member.get("description") or describe_field(name, field)
     return described
 
 

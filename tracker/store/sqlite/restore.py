@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +30,7 @@ _UNDECIDED = """
 SELECT id, submit_state, submit_attempts FROM tasks
 WHERE status = 'PENDING' AND external_id IS NULL AND (submit_state = 'queued' OR submit_state = 'sending')
 """
+_LABELS = "SELECT name, value FROM main.labels WHERE task_id = ?"
 
 Settle = Callable[[Path, Sequence["Create"]], None]
 """Records in a database the outcome of these creates."""
@@ -49,10 +50,17 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """An unfinished task that is not in the copy."""
+    """An unfinished task that is not in the copy.
 
+    Attributes:
+        external_id: None: no upstream has accepted it, as far as is known.
+    """
+
+    task_id: TaskId
     route: str
-    external_id: str | None
+    account: str
+    external_id: ExternalId | None
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +175,11 @@ def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, lis
             absent = "FROM main.tasks WHERE id NOT IN (SELECT id FROM copy.tasks)"
             (missing,) = old.execute(f"SELECT count(*) {absent}").fetchone()
             running = [
-                Followed(*row)
-                for row in old.execute(
-                    f"SELECT route, external_id {absent} AND (status = 'PENDING' OR status = 'RUNNING') ORDER BY id"
-                )
+                Followed(task_id, route, account, external_id, dict(old.execute(_LABELS, (task_id,))))
+                for task_id, route, account, external_id in old.execute(
+                    f"SELECT id, route, account, external_id {absent} AND (status = 'PENDING' OR status = 'RUNNING') "
+                    "ORDER BY id"
+                ).fetchall()
             ]
     except (sqlite3.Error, StoreUnusable):  # damaged or missing
         unchanged, known, missing, running = set(), {}, None, []
