@@ -737,6 +737,14 @@ def test_the_next_page_of_deliveries_has_the_same_options(daemon: Daemon, tmp_pa
     ]
 
 
+@pytest.mark.parametrize("command", [("submit", "suno.generate"), ("resubmit", ID, "--yes")])
+def test_an_empty_idempotency_key_sends_nothing(daemon: Daemon, command: tuple[str, ...]) -> None:
+    """As with an unset variable in a script, whose repetitions would all be paid."""
+    result = tracker_(*command, "--idempotency-key", " ")
+    assert (result.exit_code, daemon.requests) == (2, [])
+    assert "'--idempotency-key': is empty; is the variable in it set?" in result.stderr
+
+
 def test_only_the_ids_of_a_list(daemon: Daemon) -> None:
     """One per line for scripts; the command for the rest is on standard error, with the same flag."""
     daemon.on("GET /v1/tasks", (200, {"items": [TASK, TASK | {"id": ID[:-1] + "1"}], "next_cursor": ID}))

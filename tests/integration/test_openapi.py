@@ -68,9 +68,14 @@ async def test_every_field_and_status_has_a_meaning(world: ServerWorld) -> None:
     """A sentence for each, and none for what does not exist; the answers of a submit have their own."""
     document = await described(world)
     found = {name: schema.get("properties", {}) for name, schema in document["components"]["schemas"].items()}
-    meanings = [field["description"] for fields in found.values() for field in fields.values()]
-    answers = [one for methods in document["paths"].values() for each in methods.values() for one in _answers(each)]
-    assert all(text.endswith(".") for text in [*meanings, *answers])
+    meanings = {(form, name): field["description"] for form, own in found.items() for name, field in own.items()}
+    answers = {
+        (each["operationId"], status): response["description"]
+        for methods in document["paths"].values()
+        for each in methods.values()
+        for status, response in each["responses"].items()
+    }
+    assert [where for where, text in (meanings | answers).items() if not text.endswith(".")] == []
     assert {(form, name) for form, own in FIELDS_OF.items() for name in own} <= {
         (form, name) for form, fields in found.items() for name in fields
     }
@@ -79,10 +84,6 @@ async def test_every_field_and_status_has_a_meaning(world: ServerWorld) -> None:
     created = document["paths"]["/v1/tasks"]["post"]["responses"]
     assert len({created[status]["description"] for status in ("200", "201", "202", "204")}) == 4
     assert "nothing was sent" in created["200"]["description"]
-
-
-def _answers(operation: Json) -> list[str]:
-    return [response["description"] for response in operation["responses"].values()]
 
 
 async def test_every_operation_is_complete(world: ServerWorld) -> None:

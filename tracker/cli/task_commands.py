@@ -8,10 +8,10 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -34,6 +34,8 @@ from tracker.cli.session import Session, json_option, with_session
 from tracker.cli.waiting import ARCHIVE_ENDS, archive_items, describe_failure, exit_code_of, follow, has_ended
 from tracker.domain.text import NotText, decode_text
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _SUBMIT_ANSWER_S = 300.0
 """The daemon answers after the first attempt, which has the result of a synchronous route."""
 
@@ -49,13 +51,24 @@ _timeout_option = click.option(
 )
 
 
+def _check_key(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse an empty key: a request that is meant to have one must not go out without."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("is empty; is the variable in it set? Without the option, the command makes a key")
+    return value
+
+
+def _key_option(text: str) -> Callable[[F], F]:
+    return click.option("--idempotency-key", metavar="KEY", callback=_check_key, help=text)
+
+
 @click.command(epilog=EPILOG)
 @click.argument("route", required=False)
 @click.option("-d", "--data", default="{}", metavar="JSON|@FILE|-", help="The request: JSON, a file, or stdin.")
 @click.option("--batch", metavar="FILE|-", help="Submit many requests: a file with one JSON object per line.")
 @_label_option
 @_account_option
-@click.option("--idempotency-key", metavar="KEY", help="Submitting the same key again returns the same task.")
+@_key_option("Submitting the same key again returns the same task.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the outputs; of a batch, the counts.")
 @_timeout_option
 @click.option("--strict", is_flag=True, help="Refuse a field that no document of the route names.")
@@ -88,7 +101,7 @@ def submit(
     if route is None:
         raise click.UsageError("Missing argument 'ROUTE'.")
     # a generated key makes a repetition safe when the response is lost
-    key = idempotency_key or f"cli-{uuid.uuid4()}"
+    key = f"cli-{uuid.uuid4()}" if idempotency_key is None else idempotency_key
     body = _body(route=route, request=read_data(data), labels=labels, account=account)
     if dry_run:
         session.client.post("/v1/tasks", {**body, "dry_run": True}, {"Prefer": STRICT} if strict else {})
@@ -184,7 +197,7 @@ def cancel(session: Session, task_id: str, *, as_json: bool) -> None:
 @click.command()
 @click.argument("task_id", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask, although the first job may have been charged.")
-@click.option("--idempotency-key", metavar="KEY", help="A key of your own, to send the request more than once.")
+@_key_option("A key of your own, to send the request more than once.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the outputs.")
 @_timeout_option
 @json_option
@@ -204,7 +217,7 @@ def resubmit(
     first = session.client.get(task_path(session.full_id(task_id)))
     if not yes and (charge := _possible_charge(first)):
         _confirm_charge(charge)
-    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
     path = task_path(str(first["id"]), "resubmit")
     _finish(session, session.client.post(path, {"confirm": True}, headers, answer_s=_SUBMIT_ANSWER_S), **output)
 
