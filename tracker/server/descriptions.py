@@ -50,6 +50,13 @@ FIELDS_OF: Final[Mapping[str, Mapping[str, str]]] = {
         "n": "The number of the output.",
         "state": "How far it is.",
     },
+    "AttemptRecord": {
+        "attempt": "Its number, from 1; begins anew after a retry by hand.",
+        "outcome": "How it ended.",
+        "output": "The end of what it printed or answered.",
+        "started_at": "When it began; null if that was not stored.",
+        "took_s": "How long it took, in seconds; null likewise.",
+    },
     "CostView": {"amount": "How much."},
     "DeliveryCounts": {
         "dead": "Failed after all attempts.",
@@ -58,6 +65,7 @@ FIELDS_OF: Final[Mapping[str, Mapping[str, str]]] = {
         "running": "Under way.",
         "succeeded": "Done.",
     },
+    "DeliveryDetail": {"attempt_history": "The attempts, oldest first."},
     "DeliveryRecord": {
         "event": "The event that it delivers.",
         "hook": "The hook.",
@@ -189,6 +197,7 @@ FIELDS_OF: Final[Mapping[str, Mapping[str, str]]] = {
 """Schema -> its own fields. A schema that includes another's fields, such as a page of it, takes that one's."""
 
 _BASES: Final[Mapping[str, str]] = {
+    "DeliveryDetail": "DeliveryRecord",
     "FeedEventView": "EventRecord",
     "NotReadyView": "ProblemView",
     "RouteDetail": "RouteView",
