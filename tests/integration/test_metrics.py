@@ -110,6 +110,8 @@ async def test_a_run_with_faults_agrees_with_the_database(tmp_path: Path) -> Non
             await api.call("POST", "/callbacks/nobody/no-such-token", {})
             await api.call("DELETE", "/v1/nothing")
             await until(lambda: is_quiet(database))
+            async with api.session.get("/v1/stream"):
+                assert (await scraped(api)).sum("stream_clients") == 1
             clock.advance(LOST_AFTER_S + 1)
             found = await scraped(api)
             check_listed(found)
@@ -155,6 +157,11 @@ def check_agreement(found: Scrape, database: Path) -> None:
     known = "FROM tasks WHERE upstream_finished_at IS NOT NULL GROUP BY 1, 2"
     assert found.by("task_time_to_know_seconds_count", "provider", "source") == counts(
         database, f"SELECT provider, ended_by, count(*) {known}"
+    )
+    costs = "FROM tasks WHERE cost_amount > 0 GROUP BY 1, 2, 3, 4"
+    spent = found.by("cost_total", "route", "account", "currency", "kind")
+    assert {key: round(amount * 1e9) for key, amount in spent.items()} == counts(
+        database, f"SELECT route, account, cost_currency, cost_kind, sum(cost_amount) {costs}"
     )
     assert found.by("submits_total", "route", "outcome") == counts(
         database,

@@ -35,6 +35,7 @@ METRICS: Mapping[str, Listed] = {
         "counter",
         "tasks_created_total{route,account,origin}",
         "tasks_ended_total{route,account,status,reason}",
+        "cost_total{route,account,currency,kind}",
         "submits_total{route,outcome}",
         "observations_total{provider,source,outcome}",
         "callbacks_total{provider,http_status}",
@@ -83,6 +84,7 @@ METRICS: Mapping[str, Listed] = {
         "disk_free_bytes{path}",
         "loop_last_success_timestamp_seconds{loop}",
         "clock_skew_seconds{host}",
+        "stream_clients",
         "config_last_reload_successful",
     ),
 }

@@ -46,10 +46,11 @@ def collect(sources: Sources, now: datetime, free_bytes: Mapping[str, int]) -> I
     )
     yield histogram(
         "http_request_duration_seconds",
-        "From the head of such a request to its response; requests with wait are long.",
+        "From the head of such a request to its response, without streams; requests with wait are long.",
         ("route",),
         http.durations,
     )
+    yield gauge("stream_clients", "Streams of events that are open now.", (), http.stream_clients)
     yield gauge(
         "config_last_reload_successful",
         "1 if the last reload applied its configuration, or there was none.",

@@ -51,6 +51,13 @@ def collect(sources: Sources) -> Iterator[Metric]:
         tasks.times_to_know,
     )
     yield counter(
+        "cost",
+        "What ended tasks cost, in a currency or an upstream's own unit: actual by the upstream's words, or an "
+        "estimate by the price list. A task that was given up counts once it succeeds.",
+        ("route", "account", "currency", "kind"),
+        {key: float(amount) for key, amount in tasks.costs.items()},
+    )
+    yield counter(
         "submits",
         "Attempts to send a create: accepted, refused, deferred (certainly not accepted, and sent again) or ambiguous "
         "(perhaps accepted and charged, and never sent again).",

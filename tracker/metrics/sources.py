@@ -40,6 +40,11 @@ class HttpCounts(Protocol):
         """By provider and status."""
         ...
 
+    @property
+    def stream_clients(self) -> int:
+        """Streams that are open now."""
+        ...
+
 
 class ProcessState(Protocol):
     """What the process knows of itself."""

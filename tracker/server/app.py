@@ -122,7 +122,9 @@ def _counted(services: Services, handler: WebHandler, route: str) -> WebHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         began = clock.monotonic()
         response = await handler(request)
-        tallies.note_request(route, request.method, response.status, clock.monotonic() - began)
+        is_stream = response.content_type == "text/event-stream"
+        seconds = None if is_stream else clock.monotonic() - began
+        tallies.note_request(route, request.method, response.status, seconds)
         return response
 
     return handle

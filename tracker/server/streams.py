@@ -62,7 +62,8 @@ async def stream_events(services: Services, request: web.Request) -> web.StreamR
         async with services.feed.open(wanted, after, partial(is_gone, request)) as reader:
             await response.prepare(request)
             if request.method != "HEAD":
-                await _Sender(request, reader, services.feed.closing).send_all()
+                with services.tallies.stream():
+                    await _Sender(request, reader, services.feed.closing).send_all()
     return response
 
 

@@ -6,6 +6,8 @@ Labels are bounded: patterns of routes, known methods, the daemon's own statuses
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,16 +24,27 @@ class HttpTallies:
 
     Attributes:
         requests: by route, method and status; without callbacks.
-        durations: route -> seconds of each of them.
+        durations: route -> seconds of each of them, without streams.
         callbacks: by provider and status.
+        stream_clients: streams that are open now.
     """
 
     requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     durations: Histograms[str] = field(default_factory=lambda: Histograms(DURATION_BOUNDS_S))
     callbacks: Counter[tuple[str, int]] = field(default_factory=Counter)
+    stream_clients: int = 0
 
-    def note_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count a request that is no callback."""
-        route = route or OTHER
+    def note_request(self, route: str, method: str, status: int, seconds: float | None) -> None:
+        """Count a request that is no callback; ``seconds`` is None for a stream, which its client ends."""
         self.requests[route, method if method in METHODS else OTHER, status] += 1
-        self.durations[route].observe(seconds)
+        if seconds is not None:
+            self.durations[route].observe(seconds)
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """Count a stream while it is open."""
+        self.stream_clients += 1
+        try:
+            yield
+        finally:
+            self.stream_clients -= 1

@@ -7,6 +7,7 @@ at zero with the process. Must not change anything, and must not know how the co
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tracker.domain.histograms import Histograms
@@ -54,6 +55,7 @@ class TaskTallies:
         ended: by route, account, status and reason ("" for a success). A task that was given up and succeeds later
             ends twice.
         durations: (route, status) -> seconds from the creation of a task to its end.
+        costs: by route, account, currency and kind. A task that was given up costs something once it succeeds.
         times_to_know: (provider, source) -> seconds from the end upstream, where that is stated, to the end here.
         observations: by provider, source and outcome.
         acks: provider -> seconds from a callback with a token to its commit.
@@ -69,6 +71,7 @@ class TaskTallies:
         self._lost: Counter[str] = Counter()
         self.ended: Counter[tuple[str, str, str, str]] = Counter()
         self.durations: Histograms[tuple[str, str]] = Histograms(DURATION_BOUNDS_S)
+        self.costs: defaultdict[tuple[str, str, str, str], Decimal] = defaultdict(Decimal)
         self.times_to_know: Histograms[tuple[str, str]] = Histograms(TO_KNOW_BOUNDS_S)
         self.observations: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self.acks: Histograms[str] = Histograms(ACK_BOUNDS_S)
@@ -123,6 +126,9 @@ class TaskTallies:
             if task.upstream_finished_at is not None and task.ended_by is not None:
                 took_s = (finished_at - task.upstream_finished_at).total_seconds()
                 self.times_to_know[task.provider, task.ended_by._value_].observe(took_s)
+        if task.cost is not None and not task.is_given_up:
+            amount, currency, kind = task.cost
+            self.costs[route, task.account, currency, kind._value_] += amount
         # an end that the tracker decided itself does not concern callbacks
         if task.ended_by is _POLL and task.expects_callback and not (task.is_given_up or reason is _NOT_FOUND):
             self._settle()
