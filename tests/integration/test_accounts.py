@@ -135,7 +135,7 @@ async def test_a_rejected_key_is_reported(tmp_path: Path) -> None:
             await api.call("POST", f"/v1/tasks/{task['id']}/poll")
             why = await api.get(f"/v1/tasks/{task['id']}/why")
     assert why["status"] == "PENDING"
-    assert any("refuses the key of account 'default'" in note for note in why["notes"]), why["notes"]
+    assert any("has rejected the key of account default" in note for note in why["notes"]), why["notes"]
 
 
 async def test_a_key_that_an_upstream_quotes_is_never_stored(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ async def test_doctor_shows_no_key_to_paths_that_the_provider_does_not_have(tmp_
         path = setting.write(tmp_path)
         ran = await run_tracker("doctor", "--config", str(path), "--json", directory=tmp_path, env=ENV)
         lines = {line["check"]: line for line in ran.json["checks"]}
-        assert lines["gateway of lumen"]["state"] == "ok"
+        assert lines["service of lumen"]["state"] == "ok"
         assert keys(lumen) == {""}
         assert lumen.lists == 0
         path.write_text(path.read_text().replace("[accounts.lumen]", "[accounts.default]"))

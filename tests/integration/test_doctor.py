@@ -78,7 +78,7 @@ async def test_a_healthy_installation_passes(tmp_path: Path) -> None:
     assert DEFAULT_KEY not in ran.out
     assert set(states.values()) == {"ok"}
     assert list(states) == [
-        *("configuration", "key of default", "gateway of default", "clock", "models", "public_url", "hook scripts"),
+        *("configuration", "key of default", "service of default", "clock", "models", "public_url", "hook scripts"),
         *("disk", "open files", "store", "daemon"),
     ]
 
@@ -111,7 +111,7 @@ async def test_a_missing_key_and_an_unreachable_gateway(tmp_path: Path) -> None:
     Setting(gateway=UNREACHABLE, is_called_back=False).write(tmp_path)
     key = await line_of(tmp_path, "key of default", GATEWAY_KEY="")
     assert (key["state"], KEY_ENV in key["fix"]) == ("failed", True)
-    gateway = await line_of(tmp_path, "gateway of default")
+    gateway = await line_of(tmp_path, "service of default")
     assert (gateway["state"], UNREACHABLE in gateway["detail"]) == ("failed", True)
     assert (await line_of(tmp_path, "clock"))["state"] == "skipped"
 
@@ -121,13 +121,13 @@ async def test_a_refused_key_and_a_wrong_clock(tmp_path: Path) -> None:
     refusal = {"error": {"message": "no", "type": "authentication_error", "code": "invalid_api_key"}}
     async with answering(401, refusal, date="Fri, 20 Nov 2020 20:42:00 GMT") as url:
         Setting(gateway=url, is_called_back=False).write(tmp_path)
-        gateway = await line_of(tmp_path, "gateway of default")
+        gateway = await line_of(tmp_path, "service of default")
         clock = await line_of(tmp_path, "clock")
     assert (gateway["state"], KEY_ENV in gateway["fix"]) == ("failed", True)
     assert (clock["state"], "ahead of" in clock["detail"]) == ("failed", True)
     async with answering(401, {"error": "not here"}) as url:
         Setting(gateway=url, is_called_back=False).write(tmp_path)
-        assert (await line_of(tmp_path, "gateway of default"))["state"] == "ok", "another API's 401 has no meaning"
+        assert (await line_of(tmp_path, "service of default"))["state"] == "ok", "another API's 401 has no meaning"
 
 
 async def test_an_unknown_model(tmp_path: Path) -> None:
@@ -264,10 +264,13 @@ async def test_what_uses_the_address(tmp_path: Path) -> None:
     setting = Setting(is_called_back=False)
     setting.write(tmp_path)
     free = await line_of(tmp_path, "daemon")
-    assert (free["state"], free["detail"]) == ("skipped", f"not running; 127.0.0.1:{setting.port} is free")
+    assert (free["state"], free["detail"]) == (
+        "skipped",
+        f"the daemon is not running; its address 127.0.0.1:{setting.port} is free",
+    )
     async with running_daemon(tmp_path, setting):
         own = await line_of(tmp_path, "daemon")
-        assert (own["state"], "serves the store" in own["detail"]) == ("ok", True)
+        assert (own["state"], "serves this store" in own["detail"]) == ("ok", True)
     async with running_daemon(theirs, setting):
         setting.write(tmp_path)
         other = await line_of(tmp_path, "daemon")
@@ -316,7 +319,7 @@ async def test_what_the_running_daemon_reports(tmp_path: Path) -> None:
             tmp_path, replace(setting, env={"TRACKER_API_TOKEN": "the-token-of-the-start-not-real"})
         ):
             refused = await line_of(tmp_path, "API token", TRACKER_API_TOKEN="another-token-that-is-not-real")
-    assert "key of account 'default'" in trouble["detail"]
+    assert "key of account default" in trouble["detail"]
     assert moved["detail"] == f"the daemon sends to {sandbox.base_url}, this configuration says {elsewhere.base_url}"
     assert moved["fix"].startswith("reload the daemon; ")
     assert "restart the daemon" in refused["fix"]
@@ -325,7 +328,7 @@ async def test_what_the_running_daemon_reports(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "content_type", "state", "text"),
     [
-        (404, "application/json", "failed", "not as a gateway (404 for /openai/v1/models)"),
+        (404, "application/json", "failed", "is not the service (404 for /openai/v1/models)"),
         (200, "text/html", "failed", "200 with text/html instead of JSON"),
         (302, "text/html", "failed", "302, a redirect"),
         (503, "application/json", "failed", "is not available (HTTP 503)"),
@@ -354,5 +357,5 @@ async def test_a_gateway_of_a_declared_provider_has_no_list_of_models(tmp_path: 
         config = load_config(path, ENV, hook_table=hook_table)
         rules = account_rules(config)
         line, _clock = await asyncio.to_thread(lambda: list(check_gateways(config, rules.serves_builtin)))
-    assert (line.check, line.state) == ("gateway of replicate", "ok")
-    assert "its key was not tested" in line.detail
+    assert (line.check, line.state) == ("service of replicate", "ok")
+    assert "the key was not tested" in line.detail

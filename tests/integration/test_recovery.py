@@ -109,16 +109,16 @@ async def test_an_id_is_adopted_once(tmp_path: Path) -> None:
             now = world.clock.now()
             return (await adopt(world.store, world.reconciler, which, ExternalId(external_id), now)).task.external_id
 
-        with pytest.raises(NotAdoptable, match=f"task {other.id} has that upstream id"):
+        with pytest.raises(NotAdoptable, match=f"task {other.id} has it already"):
             await take(task_id, other.external_id)
-        with pytest.raises(NotAdoptable, match="it has the upstream id up-1 already"):
+        with pytest.raises(NotAdoptable, match="it has the service's id up-1 already"):
             await take(other.id, "up-9")
         assert await take(task_id, "up-7") == "up-7"
         assert await take(task_id, "up-7") == "up-7"
         assert len(await world.store.list_events(task_id)) == 2
         world.gateway.answers["kling"] = RATE_LIMITED
         waiting = (await world.submitter.submit(KLING)).record.task
-        with pytest.raises(NotAdoptable, match="without a clear answer"):
+        with pytest.raises(NotAdoptable, match="no clear answer"):
             await take(waiting.id, "up-8")
 
 
@@ -168,7 +168,7 @@ async def test_adopting_over_http(world: ServerWorld) -> None:
     """200 with the task, 409 with the reason."""
     task_id = await world.make_task(external_id="x-1")
     async with world.client.post(f"/v1/tasks/{task_id}/adopt", json={"external_id": "x-2"}) as response:
-        detail = "The task cannot take this id: it has the upstream id x-1 already."
+        detail = "The task cannot take this id: it has the service's id x-1 already."
         assert (await problem_of(response, 409))["detail"] == detail
     async with world.client.post(f"/v1/tasks/{task_id}/adopt", json={"external_id": "x-1"}) as response:
         assert (response.status, (await response.json())["external_id"]) == (200, "x-1")

@@ -109,7 +109,7 @@ async def test_the_command_warns_first(tmp_path: Path) -> None:
         command = ["submit", "kling.text2video", "-d", json.dumps(WRONG), "--config", "tracker.toml"]
         refused = await run_tracker(*command, "--strict", directory=tmp_path)
         assert (refused.code, refused.out, world.creates) == (2, "", 0)
-        assert refused.err == f"Unprocessable Entity: request.duratoin: {MESSAGE}\n"
+        assert refused.err == f"request.duratoin: {MESSAGE}\n"
         sent = await run_tracker(*command, directory=tmp_path)
         assert (sent.code, sent.err, world.creates) == (0, f"warning: duratoin: {MESSAGE}\n", 1)
         assert (await world.api.get(f"/v1/tasks/{sent.out.strip()}"))["request"] == WRONG

@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -159,10 +159,14 @@ def problem_lines(status: int, problem: Json, url: str) -> list[str]:
         return [f"{url} answered {status}, which is not an answer of a tracker; check the address"]
     errors = problem.get("errors") or []
     if not errors:
-        return [": ".join(str(part) for part in (problem["title"], problem.get("detail")) if part)]
-    return [
-        f"{problem['title']}: {'.'.join(map(str, error.get('loc', [])))}: {error.get('msg', '')}" for error in errors
-    ]
+        return [str(problem.get("detail") or problem["title"])]
+    return [f"{_place(error.get('loc') or ())}: {error.get('msg', '')}" for error in errors]
+
+
+def _place(loc: Sequence[object]) -> str:
+    """Where an error is: the option, or the field of the body."""
+    place = ".".join(map(str, loc[1:] if loc[:1] == ["query"] else loc))
+    return f"--{place}" if loc[:1] == ["query"] else place
 
 
 def token_line(url: str, *, is_sent: bool) -> str:

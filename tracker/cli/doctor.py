@@ -14,7 +14,7 @@ from tracker.cli import local_checks, network_checks
 from tracker.cli.config_warnings import unknown_variables
 from tracker.cli.exits import FAILED, for_same_config, report_errors
 from tracker.cli.local_checks import Line
-from tracker.cli.render import clean, echo_json
+from tracker.cli.render import echo_columns, echo_json
 from tracker.cli.session import account_rules, config_option, json_option, read_config
 from tracker.cli.store_identity import find_lock_holder
 from tracker.config import Config
@@ -23,7 +23,6 @@ from tracker.errors import ConfigError, StoreUnavailable, StoreUnusable
 from tracker.filesystem import is_store
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.backup_files import refuse_damaged
-from tracker.store.sqlite.files import log_bytes
 
 _STYLES = {"ok": "green", "failed": "red", "skipped": "yellow"}
 _WIDTH = max(map(len, _STYLES))
@@ -33,7 +32,7 @@ _WIDTH = max(map(len, _STYLES))
 @config_option
 @json_option
 def doctor(config_path: Path | None, *, as_json: bool) -> None:
-    """Check configuration, keys, gateways, models, callbacks, hooks, disk, clock and store: exit 0 or 1."""
+    """Check configuration, keys, services, models, callbacks, hooks, disk, clock and store: exit 0 or 1."""
     lines = []
     with report_errors():
         for line in _list_lines(config_path):
@@ -98,12 +97,12 @@ def _check_store(config: Config) -> tuple[Line, list[Model] | None]:
     except (StoreUnusable, StoreUnavailable) as error:
         what, _, fix = str(error).partition("; ")
         return Line("store", "failed", what, fix or "check the file and its permissions"), None
-    detail = f"{path} is readable; its write-ahead log has {log_bytes(path) // 2**20} MiB"
-    return Line("store", "ok", detail), models or None
+    return Line("store", "ok", f"{path} can be read"), models or None
 
 
 def _echo(line: Line) -> None:
-    state = click.style(line.state.ljust(_WIDTH), fg=_STYLES[line.state])
-    click.echo(f"{state}  {clean(line.check)}: {clean(line.detail)}")
+    colour = _STYLES[line.state]
+    text = f"{line.check}: {line.detail}"
+    echo_columns((line.state.ljust(_WIDTH), text), indent=0, style=lambda state: click.style(state, fg=colour))
     if line.fix:
-        click.echo(f"{' ' * _WIDTH}  -> {clean(for_same_config(line.fix))}")
+        echo_columns((" " * _WIDTH, f"-> {for_same_config(line.fix)}"), indent=0)

@@ -21,6 +21,7 @@ from tracker.cli.config_warnings import is_private_address
 from tracker.cli.store_identity import find_lock_holder
 from tracker.daemon.descriptors import MAX_LIMIT, reachable_limit, share_of_connections
 from tracker.domain.hook_events import PATTERNS
+from tracker.domain.text import size
 from tracker.errors import ConfigError
 from tracker.filesystem import is_file
 from tracker.hooks.dropins import find_objection
@@ -36,7 +37,6 @@ LEAST_DESCRIPTORS = 1024
 """The usual limit of a process, enough for about 500 connections."""
 LEAST_FREE_BYTES = 512 * 2**20
 """With less free space, the write-ahead log may not grow, and callbacks are answered 503."""
-_MIB = 2**20
 _LONGEST_FIRST_LINE = 256
 _NETWORK: Final = re.compile(
     "9p|acfs|afs|beegfs|ceph|cifs|coda|davfs|gfs2?|glusterfs|gpfs|lustre|ncpfs|nfs4?|ocfs2|orangefs|prl_fs|pvfs2|smb3"
@@ -77,7 +77,7 @@ def check_models(config: Config, known: list[Model] | None) -> Line:
         for model in (target.id, *target.fallback)
     }
     if not named:
-        return Line("models", "skipped", "none configured")
+        return Line("models", "skipped", "nothing to check: the configuration names no models")
     if not known:
         return Line("models", "skipped", "not fetched yet; run: tracker models sync")
     ids = {model.id for model in known}
@@ -123,7 +123,8 @@ def check_hooks(config: Config) -> Iterator[Line]:
                 yield Line("hooks_dir", "failed", f"hooks in {directory} do not run: {objection.reason}", objection.fix)
                 break
     if count or not unread:
-        yield Line("hook scripts", "ok" if count else "skipped", f"{count} checked" if count else "none")
+        checked = f"{count} checked" if count else "nothing to check: no hook runs a script"
+        yield Line("hook scripts", "ok" if count else "skipped", checked)
 
 
 def _check_endpoints(config: Config) -> Iterator[Line]:
@@ -188,9 +189,9 @@ def check_disk(config: Config, *, least_free_bytes: int = LEAST_FREE_BYTES) -> L
     """The store has free disk space."""
     directory = _nearest(config.store_path.parent)
     free = shutil.disk_usage(directory).free
-    detail = f"{free // _MIB} MiB free in {directory}"
+    detail = f"{size(free)} free in {directory}"
     if free < least_free_bytes:
-        return Line("disk", "failed", detail, f"free disk space: the store needs {least_free_bytes // _MIB} MiB")
+        return Line("disk", "failed", detail, f"make room: the store needs {size(least_free_bytes)}")
     return Line("disk", "ok", detail)
 
 
@@ -199,7 +200,7 @@ def check_descriptors(config: Config, *, least: int = LEAST_DESCRIPTORS) -> Line
     limit = _limit_of(find_lock_holder(config.store_path)) or reachable_limit(
         *resource.getrlimit(resource.RLIMIT_NOFILE)
     )
-    detail = f"{limit} files: {share_of_connections(limit)} connections, the rest for other work"
+    detail = f"the daemon may open {limit} files, enough for {share_of_connections(limit)} connections"
     if limit < least:
         fix = f"raise the hard limit: LimitNOFILE={MAX_LIMIT} in the unit, ulimit -Hn {MAX_LIMIT} in a shell of root"
         return Line("open files", "failed", detail, fix)
@@ -290,12 +291,12 @@ def check_hook_secrets(config: Config) -> Iterator[Line]:
             sizes = [len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) for secret in secrets]
         except (ConfigError, ValueError):
             continue  # an error of the configuration
-        for size in sizes:
-            if not SHORTEST_SECRET_BYTES <= size <= LONGEST_SECRET_BYTES:
+        for secret_bytes in sizes:
+            if not SHORTEST_SECRET_BYTES <= secret_bytes <= LONGEST_SECRET_BYTES:
                 yield Line(
                     f"secret of hook {hook.name}",
                     "failed",
-                    f"{hook.secret_env or hook.secret_file} has {size} bytes; Standard Webhooks requires"
+                    f"{hook.secret_env or hook.secret_file} has {secret_bytes} bytes; Standard Webhooks requires"
                     f" {SHORTEST_SECRET_BYTES} to {LONGEST_SECRET_BYTES}",
                     'create one for both sides: echo "whsec_$(head -c 32 /dev/urandom | base64)"',
                 )

@@ -1,4 +1,4 @@
-"""Network checks of `doctor`: keys, gateways, clock, the daemon's address and the public URL.
+"""Network checks of `doctor`: keys, services, clock, the daemon's address and the public URL.
 
 Changes nothing: only free requests are sent, and a key goes to its own account's address only.
 """
@@ -73,7 +73,7 @@ def check_daemon(config: Config, daemon: Daemon) -> Line:
             if peer.reasons:
                 fix = "see its log: journalctl -u tracker.service, or the output of tracker serve"
                 return Line("daemon", "failed", f"{url} is not ready: {' '.join(peer.reasons)}", fix)
-            return Line("daemon", "ok", f"process {holder or 'unknown'} serves the store, listening on {url}")
+            return Line("daemon", "ok", f"process {holder or 'unknown'} serves this store at {url}")
         case "tracker", "another":
             return Line("daemon", "failed", f"{peer.name} answers at {url}{elsewhere}", move)
         case "tracker", _:
@@ -92,8 +92,10 @@ def check_daemon(config: Config, daemon: Daemon) -> Line:
             why = _why_not_free(listen)
             if why is not None:
                 fix = "choose another address with server.listen"
-                return Line("daemon", "failed", f"not running, and {listen} cannot be used ({why})", fix)
-            return Line("daemon", "skipped", f"not running; {listen} is free")
+                return Line(
+                    "daemon", "failed", f"the daemon is not running, and cannot listen on {listen} ({why})", fix
+                )
+            return Line("daemon", "skipped", f"the daemon is not running; its address {listen} is free")
 
 
 def check_troubles(config: Config, daemon: Daemon) -> Iterator[Line]:
@@ -155,8 +157,19 @@ def check_keys(config: Config, facts: Mapping[str, Any]) -> Iterator[Line]:
         elif has_key.get(name):
             yield Line(f"key of {name}", "ok", f"the daemon has it; {source} is not set here")
         else:
-            fix = f"export {source}=… for the daemon, or with systemd put it into /etc/credstore, and restart"
-            yield Line(f"key of {name}", "failed", f"{source} is not set: every request would be refused", fix)
+            fix = _fix_key(config, name)
+            yield Line(f"key of {name}", "failed", f"{source} is not set, so the account sends nothing", fix)
+
+
+def _fix_key(config: Config, name: str) -> str:
+    """Where the key of an account belongs."""
+    account, unit = config.accounts[name], unit_of(config.file)
+    if account.api_key_file is not None:
+        return f"put the key into {account.api_key_file}; then restart the daemon"
+    if unit is not None:
+        place = f"/etc/credstore/{unit.prefix}{account.api_key_env}"
+        return f"put the key into {place}; then: systemctl restart {unit.name}"
+    return f"set {account.api_key_env} to the key where the daemon starts; then restart the daemon"
 
 
 def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _account: True) -> Iterator[Line]:
@@ -168,31 +181,32 @@ def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _ac
     """
     offsets: dict[str, float] = {}
     for name, account in config.accounts.items():
-        check = f"gateway of {name}"
+        check = f"service of {name}"
         key = None if config.account_key_problem(name) else config.account_key(name)
         try:
             url = account.base_url
             path, answer = _ask_for_models(url, key) if has_lists(name) else ("/", ask(url, "/"))
         except NoAnswer as error:
             fix = f"check accounts.{name}.base_url, DNS and the firewall"
-            yield Line(check, "failed", f"{account.base_url} gave no answer ({error})", fix)
+            yield Line(check, "failed", f"{account.base_url} does not answer ({error})", fix)
             continue
         offset_s = _offset_of(answer)
         if offset_s is not None:
             offsets[account.base_url] = offset_s
         if key and answer.status == HTTPStatus.UNAUTHORIZED and "invalid_api_key" in str(answer.json):
-            fix = f"put the key of account {name} into {account.api_key_file or account.api_key_env}"
-            yield Line(check, "failed", f"{account.base_url} rejects the key", fix)
+            fix = _fix_key(config, name)
+            yield Line(check, "failed", f"{account.base_url} rejects the key of account {name}", fix)
         elif not has_lists(name):
-            yield Line(check, "ok", f"{account.base_url} answers (HTTP {answer.status}); its key was not tested")
+            yield Line(check, "ok", f"{account.base_url} answers (HTTP {answer.status}); the key was not tested")
         elif answer.status in _DOWN:
-            fix = "try again later; the tracker retries on its own"
+            fix = "wait: the tracker tries again on its own"
             yield Line(check, "failed", f"{account.base_url} is not available (HTTP {answer.status})", fix)
         elif (why := _why_no_gateway(answer)) is not None:
-            detail = f"{account.base_url} answers, but not as a gateway ({why} for {path})"
+            detail = f"something answers at {account.base_url}, but it is not the service ({why} for {path})"
             yield Line(check, "failed", detail, f"check accounts.{name}.base_url")
         else:
-            yield Line(check, "ok", f"{account.base_url} answers (HTTP {answer.status})")
+            untested = "" if key else "; there is no key to test"
+            yield Line(check, "ok", f"{account.base_url} answers (HTTP {answer.status}){untested}")
     yield _check_clock(offsets)
 
 
@@ -225,13 +239,15 @@ def _why_no_gateway(answer: Answer) -> str | None:
 
 def _check_clock(offsets: Mapping[str, float]) -> Line:
     if not offsets:
-        return Line("clock", "skipped", "no upstream sent its time")
+        return Line("clock", "skipped", "no service sent its time")
     url, offset_s = max(offsets.items(), key=lambda item: abs(item[1]))
     if abs(offset_s) <= CLOCK_TOLERANCE_S:
-        return Line("clock", "ok", f"within {CLOCK_TOLERANCE_S:g} s of {url}")
+        return Line("clock", "ok", f"differs by less than {CLOCK_TOLERANCE_S:g} s from the clock of {url}")
     side = "ahead of" if offset_s > 0 else "behind"
     fix = "enable time synchronization, with systemd: timedatectl set-ntp true"
-    return Line("clock", "failed", f"{abs(offset_s):.0f} s {side} {url}: signed callbacks may be refused", fix)
+    return Line(
+        "clock", "failed", f"{abs(offset_s):.0f} s {side} the clock of {url}, so signed callbacks may be refused", fix
+    )
 
 
 def _offset_of(answer: Answer) -> float | None:
@@ -243,10 +259,12 @@ def _offset_of(answer: Answer) -> float | None:
 def check_public_url(config: Config, daemon: Daemon) -> Line:
     """Providers can reach it, and callbacks arrive at this daemon; a proxy may pass ``/callbacks/`` only."""
     if config.public_url is None:
-        return Line("public_url", "skipped", "unset: no callback URL is sent, and tasks are only polled")
+        return Line("public_url", "skipped", "not set: the tracker sends no callback URL, and polls all tasks")
     base = config.public_url.rstrip("/")
     if (why := unreachable_public_url(config)) is not None:
-        return Line("public_url", "failed", why, "set the URL that providers can reach, or leave it unset to poll only")
+        return Line(
+            "public_url", "failed", why, "set the URL that the services can reach, or leave it unset to poll only"
+        )
     own = daemon.peer.instance if daemon.serves == "same" else None
     proxy_fix = f"let the proxy pass {base}/callbacks/ to {config.listen.url}"
     if base == config.listen.url and daemon.peer.kind == "tracker" and daemon.serves == "another":
@@ -267,6 +285,6 @@ def check_public_url(config: Config, daemon: Daemon) -> Line:
     except NoAnswer as error:
         found, is_answered = str(error), False
     if daemon.peer.kind == "free" and not is_answered:
-        return Line("public_url", "skipped", f"the daemon is not running: {base} does not answer ({found})")
+        return Line("public_url", "skipped", f"not checked, because the daemon is not running ({base}: {found})")
     fix = f"start the daemon, and {proxy_fix}"
     return Line("public_url", "failed", f"{base} does not lead to a tracker ({found})", fix)

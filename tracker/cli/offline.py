@@ -14,6 +14,7 @@ from tracker.daemon.provider_files import read_registry
 from tracker.domain.attempts import delivery_detail_json
 from tracker.domain.records import delivery_json, event_json, page_json, task_json
 from tracker.domain.task import TaskId
+from tracker.domain.text import sentence
 from tracker.domain.user_messages import use_messages
 from tracker.domain.why import explain
 from tracker.errors import DeliveryNotFound, RequestInvalid, StoreDamaged, TaskNotFound
@@ -123,7 +124,7 @@ class Offline:
         try:
             return asyncio.run(with_reader())
         except (TaskNotFound, DeliveryNotFound) as error:
-            raise Failure([f"Not Found: {error}"], FAILED) from error
+            raise Failure([sentence(error)], FAILED) from error
         except StoreDamaged as error:
             raise Failure([str(damaged(self._config.store_path, error.error))], BAD_CONFIG) from error
 

@@ -27,7 +27,7 @@ from tracker.cli.render import (
     echo_why,
 )
 from tracker.cli.session import Session, echo_rest, json_option, with_session
-from tracker.domain.text import about
+from tracker.domain.text import about, count
 from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, parse_time
 
 if TYPE_CHECKING:
@@ -190,11 +190,13 @@ def sync_models(session: Session, account: str | None, *, as_json: bool) -> None
 
 
 def _echo_models(found: Json) -> None:
-    rows = [
-        (item["id"], item["family"], item["display_name"] or "-", item["created_at"] or "-") for item in found["items"]
-    ]
+    lists: dict[tuple[str, str, str], list[str]] = {}
+    for item in found["items"]:
+        model = item["id"], item["display_name"] or "-", (item["created_at"] or "-").partition("T")[0]
+        lists.setdefault(model, []).append(item["family"])
+    rows = [(name, ", ".join(sorted(by)), title, day) for (name, title, day), by in lists.items()]
     echo_table(("id", "listed by", "name", "created"), rows)
     age = "never fetched" if found["age_s"] is None else f"fetched {about(found['age_s'])} ago"
-    click.echo(f"{len(found['items'])} models of account {found['account']}, {age}", err=True)
+    click.echo(f"{count(len(lists), 'model')} of account {found['account']}, {age}", err=True)
     for problem in found["problems"]:
         click.echo(problem, err=True)

@@ -93,7 +93,10 @@ def echo_fields(fields: Iterable[tuple[str, object]]) -> None:
     width = max((len(name) for name, _value in shown), default=0)
     for name, value in shown:
         styled = click.style(value, fg=STATUS_STYLES[value]) if value in STATUS_STYLES else value
-        click.echo(f"{name.ljust(width)}  {styled}")
+        if styled == value:
+            echo_columns((name.ljust(width), value), indent=0)
+        else:
+            click.echo(f"{name.ljust(width)}  {styled}")
 
 
 def echo_heading(text: str) -> None:
@@ -205,8 +208,8 @@ def echo_task(task: Mapping[str, Json], now: datetime | None = None) -> None:
         parts = [clean(output["kind"])]
         if output.get("archived"):
             parts.append(f"saved as {clean(output['path'])} ({size(output['bytes'])})")
-        where = clean(output.get("url") or output.get("text") or "")
-        click.echo(f"output {output['n']}  {', '.join(parts)}{'' if where else ' (no URL)'}")
+        where = "" if output.get("archived") else clean(output.get("url") or output.get("text") or "(no URL)")
+        click.echo(f"output {output['n']}  {', '.join(parts)}")
         if where:
             click.echo(f"  {where}")
 
@@ -322,10 +325,16 @@ def echo_rows(rows: Iterable[Sequence[object]]) -> None:
     if not lines:
         return
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]) - 1)]
-    start, terminal = sum(widths) + 2 * len(widths), _terminal_width()
     for line in lines:
-        last = [line[-1]] if terminal is None else wrap(line[-1], max(terminal - start - 2, LEAST))
-        aligned = [text.ljust(width) for text, width in zip(line, widths, strict=False)]
-        click.echo(f"  {'  '.join([*aligned, last[0]])}")
-        for more in last[1:]:
-            click.echo(f"  {' ' * start}{more}")
+        echo_columns([text.ljust(width) for text, width in zip(line, widths, strict=False)] + [line[-1]])
+
+
+def echo_columns(line: Sequence[str], indent: int = 2, style: Callable[[str], str] = str) -> None:
+    """Write one line; on a terminal the last column is broken between words. ``style`` colours the first."""
+    *first, last = map(clean, line)
+    start = " " * indent + "".join(f"{column}  " for column in first)
+    terminal = _terminal_width()
+    lines = [last] if terminal is None else wrap(last, max(terminal - len(start), LEAST))
+    for n, text in enumerate(lines):
+        shown = start.replace(first[0], style(first[0]), 1) if n == 0 and first[0].strip() else " " * len(start)
+        click.echo(f"{shown}{text}".rstrip())

@@ -175,8 +175,10 @@ class Session:
             list_tasks: returns the page for a query of ``GET /v1/tasks``.
 
         Raises:
-            Failure: several ids match, or none begins with so short a text.
+            Failure: the text is empty, several ids match, or none begins with so short a text.
         """
+        if not text.strip():
+            raise Failure(["ID: is empty; tracker list shows the ids"], USAGE)
         wanted = text.upper()
         from tracker.domain.ids import looks_like_task_id, times_of_ids
 

@@ -9,13 +9,13 @@ import click
 
 from tracker.cli.client import Client, Json
 from tracker.cli.exits import FAILED
-from tracker.cli.render import clean, clock_time, echo_json, when
+from tracker.cli.render import clock_time, echo_columns, echo_json, localize, when
 from tracker.cli.session import Session, json_option, with_session
 from tracker.cli.tables import table_lines
-from tracker.domain.text import about
+from tracker.domain.text import about, size
 
 _TASKS = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
-_STOPPED = "Nothing happens until tracker serve starts the daemon."
+_STOPPED = "The daemon is not running. Start it with: tracker serve"
 _STATES = {True: ("ready", "green"), False: ("not ready", "red"), None: ("not running", "red")}
 
 
@@ -55,23 +55,23 @@ def _echo(found: Json, now: datetime) -> None:
     click.echo(f"tracker {facts.get('version', '')}".rstrip() + f" is {click.style(text, fg=colour)}{since}")
     for title, lines in _sections(found, facts, now):
         for n, line in enumerate(lines):
-            click.echo(f"{title if n == 0 else '':10}{clean(line)}")
+            echo_columns(((title if n == 0 else "").ljust(8), localize(line, now)), indent=0)
 
 
 def _sections(found: Json, facts: Mapping[str, Json], now: datetime) -> Iterator[tuple[str, list[str]]]:
     stats = found["stats"]
     if facts:
         free = facts.get("disk_free_bytes")
-        yield "Store", [f"{facts['store']}{f', {_size(free)} free on its disk' if free is not None else ''}"]
+        yield "Store", [f"{facts['store']}{f', {size(free)} free on its disk' if free is not None else ''}"]
         yield "Accounts", _aligned([_account(account) for account in facts["accounts"]])
     tasks = ", ".join(f"{stats['tasks'][name]} {name.lower()}{_oldest(stats, name, now)}" for name in _TASKS)
     yield "Tasks", [tasks, *_waiting(stats), *_reasons(stats["reasons"])]
     oldest_due = when(stats["oldest_due_poll_at"], now).removesuffix(" ago")
-    yield "Polls", [f"{stats['due_polls']} due{f', the oldest for {oldest_due}' if oldest_due else ''}"]
+    yield "Polls", [f"{stats['due_polls'] or 'none'} due{f' (the oldest for {oldest_due})' if oldest_due else ''}"]
     yield "Hooks", _aligned([_hook(hook) for hook in found["hooks"]]) or ["none"]
     archives = stats["archives"]
     waiting = archives["pending"] + archives["running"]
-    yield "Archive", [f"{waiting} waiting, {archives['stored']} saved, {archives['dead']} given up"]
+    yield "Archive", [_counts(waiting=waiting, saved=archives["stored"], given_up=archives["dead"])]
     yield "Troubles", found["troubles"] or ["none"]
 
 
@@ -80,7 +80,9 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _account(account: Mapping[str, Json]) -> tuple[str, ...]:
-    state = account.get("alarm") or ("has a key" if account["has_key"] else "has no key: its requests are refused")
+    state = "has a key" if account["has_key"] else "has no key, so it sends nothing"
+    if account.get("alarm"):
+        state = "refused, see Troubles"
     return account["name"], account.get("base_url", ""), state
 
 
@@ -91,8 +93,8 @@ def _oldest(stats: Mapping[str, Json], name: str, now: datetime) -> str:
 
 def _waiting(stats: Mapping[str, Json]) -> list[str]:
     """Tasks that wait until fewer of their account are in flight; older daemons do not count them."""
-    waiting = [f"{number} of {account}" for account, number in (stats.get("waiting_for_slot") or {}).items()]
-    return [f"waiting for a slot: {', '.join(waiting)}"] if waiting else []
+    waiting = [f"{number} of account {account}" for account, number in (stats.get("waiting_for_slot") or {}).items()]
+    return [f"waiting for a free slot: {', '.join(waiting)}"] if waiting else []
 
 
 def _reasons(reasons: Mapping[str, int]) -> list[str]:
@@ -103,13 +105,11 @@ def _reasons(reasons: Mapping[str, int]) -> list[str]:
 def _hook(hook: Mapping[str, Json]) -> tuple[str, ...]:
     counts = hook["deliveries"]
     waiting = counts["pending"] + counts["running"]
-    error = f": {hook['last_error']}" if hook.get("last_error") and hook["state"] != "healthy" else ""
-    ended = f"{counts['succeeded']} delivered, {waiting} waiting, {counts['failed'] + counts['dead']} given up"
+    error = f"; last error: {hook['last_error']}" if hook.get("last_error") and hook["state"] != "healthy" else ""
+    ended = _counts(delivered=counts["succeeded"], waiting=waiting, given_up=counts["failed"] + counts["dead"])
     return hook["name"], hook["state"], f"{ended}{error}"
 
 
-def _size(size: int) -> str:
-    for unit, factor in (("GiB", 2**30), ("MiB", 2**20)):
-        if size >= factor:
-            return f"{size / factor:.0f} {unit}"
-    return f"{size / 2**10:.0f} KiB"
+def _counts(**counts: int) -> str:
+    """``2 waiting, 60 saved``: what there is."""
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "nothing yet"

@@ -32,7 +32,7 @@ from tracker.cli.query_commands import parse_labels
 from tracker.cli.render import clean, clean_text, describe_state, echo_json, echo_result
 from tracker.cli.session import Session, json_option, with_session
 from tracker.cli.waiting import ARCHIVE_ENDS, archive_items, describe_failure, exit_code_of, follow, has_ended
-from tracker.domain.text import NotText, decode_text
+from tracker.domain.text import NotText, about, decode_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -170,9 +170,12 @@ def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | 
         echo_json(tasks[0] if len(tasks) == 1 else {"items": tasks})
     else:
         for task in tasks:
-            click.echo(describe_state(task))
+            if has_ended(task) or sys.stderr.isatty():  # elsewhere the progress has shown it
+                click.echo(describe_state(task))
     if unfinished := [str(task["id"]) for task in tasks if not has_ended(task)]:
-        click.echo(f"not finished; to wait again: tracker wait {' '.join(unfinished)}", err=True)
+        after = f" after {about(timeout_s)}" if timeout_s is not None else ""
+        goes_on = "the task continues" if len(unfinished) == 1 else "the tasks continue"
+        click.echo(f"not finished{after}; {goes_on}: tracker wait {' '.join(unfinished)}", err=True)
     raise click.exceptions.Exit(exit_code_of(tasks))
 
 
@@ -182,7 +185,9 @@ def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | 
 @with_session
 def poll(session: Session, task_id: str, *, as_json: bool) -> None:
     """Poll a task now."""
-    _act(session, task_id, "poll", _SUBMIT_ANSWER_S, as_json=as_json)
+    task = _act(session, task_id, "poll", _SUBMIT_ANSWER_S, as_json=as_json)
+    if task["external_id"] is None:
+        click.echo("the service has named no id for this task, so the tracker could not ask", err=True)
 
 
 @click.command()
@@ -259,9 +264,10 @@ def adopt(session: Session, task_id: str, external_id: str, *, as_json: bool) ->
     echo_result(task, lambda task: click.echo(describe_state(task)), as_json=as_json)
 
 
-def _act(session: Session, task_id: str, action: str, answer_s: float, *, as_json: bool) -> None:
+def _act(session: Session, task_id: str, action: str, answer_s: float, *, as_json: bool) -> Json:
     task = session.client.post(task_path(session.full_id(task_id), action), answer_s=answer_s)
     echo_result(task, lambda task: click.echo(describe_state(task)), as_json=as_json)
+    return task
 
 
 def _body(**fields: object) -> Json:

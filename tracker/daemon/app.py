@@ -355,4 +355,4 @@ class Tracker(Parts):
         )
 
     def _troubles(self) -> list[str]:
-        return [f"Account {name} has no API key: its requests are refused." for name in self._live.keyless_accounts()]
+        return [f"Account {name} has no API key, so it sends nothing." for name in self._live.keyless_accounts()]

@@ -73,6 +73,12 @@ def _line_of(raw: bytes, position: int) -> int:
     return raw.count(b"\n", 0, position) + 1
 
 
+def sentence(error: Exception) -> str:
+    """Make the message of an error a sentence: with a capital letter and a full stop."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def size(number: int) -> str:
     """Bytes in a fitting unit, rounded down: ``12 KiB``, ``40 MiB``."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):

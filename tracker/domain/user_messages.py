@@ -23,7 +23,7 @@ MESSAGES: Final[Mapping[str, str]] = {
     Reason.INVALID_REQUEST: "The request for your {asset} was not accepted as it was written. "
     "Changing its settings may help.",
     Reason.AUTH_FAILED: "Your {asset} could not be requested just now. We have been notified.",
-    Reason.ENTITLEMENT: "Your {asset} could not be made: this model or feature is not part of the current plan.",
+    Reason.ENTITLEMENT: "Your {asset} could not be made with these settings. We have been notified.",
     Reason.QUOTA_EXHAUSTED: "Your {asset} could not be made just now. We have been notified.",
     Reason.RATE_LIMITED: "Your {asset} could not be started: the service was too busy. Trying again later may help.",
     Reason.POLICY_REJECTED: "Your {asset} was not made: the request or its result did not pass the content rules.",

@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler as WebHandler
 
+from tracker.domain.text import sentence
 from tracker.errors import (
     DeliveryNotFound,
     FieldsUnknown,
@@ -168,9 +169,9 @@ def _problem_of(error: Exception, method: str, route: str) -> Problem:
         case RequestInvalid():
             return bad_input(error.problems)
         case TaskNotFound():
-            return Problem(HTTPStatus.NOT_FOUND, "unknown-task", "No task has this id.")
+            return Problem(HTTPStatus.NOT_FOUND, "unknown-task", sentence(error))
         case DeliveryNotFound():
-            return Problem(HTTPStatus.NOT_FOUND, "unknown-delivery", "No delivery has this id.")
+            return Problem(HTTPStatus.NOT_FOUND, "unknown-delivery", sentence(error))
         case IdempotencyConflict():
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-conflict", f"{error}.")
         case SubmitInFlight():

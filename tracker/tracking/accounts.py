@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tracker.domain.nearest import did_you_mean
 from tracker.errors import FieldProblem, RequestInvalid
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class AccountRules:
             RequestInvalid: there is no account, or the named account belongs to another provider.
         """
         account = named or route.account or self._default(default)
-        known = ", ".join(sorted(self._names)) or "none"
+        known = f"configured accounts: {', '.join(sorted(self._names)) or 'none'}"
         if account is None:
             free = [name for name in self._names if self.serves_builtin(name)]
             add = f"no account is for {route.provider}; add [accounts.{DEFAULT}] with base_url and {_KEY}"
@@ -63,7 +64,7 @@ class AccountRules:
         if account not in self._names:
             if named is None:
                 raise _invalid(self._missing(route.provider))
-            raise _invalid(f"unknown account {account!r}; configured accounts: {known}")
+            raise _invalid(f"no such account: {account}; {did_you_mean(account, self._names) or known}")
         if (conflict := self._conflict(route, account)) is not None:
             raise _invalid(conflict)
         return account

@@ -74,12 +74,12 @@ async def adopt(
     if task.external_id == external_id:
         return record
     if task.external_id is not None:
-        raise NotAdoptable(f"it has the upstream id {shown_id(task.external_id)} already")
+        raise NotAdoptable(f"it has the service's id {shown_id(task.external_id)} already")
     is_undecided = task.submit_state is SubmitState.AMBIGUOUS and not task.status.is_terminal
     if not (is_undecided or task.is_given_up):
-        raise NotAdoptable("the upstream has not left its create without a clear answer")
+        raise NotAdoptable("only a task whose create got no clear answer can take one")
     reading = Reading(submission=Submission.ACCEPTED, external_id=external_id)
     applied = await reconciler.apply(Observation(task_id, Source.OPERATOR, now, reading))
     if applied.task.external_id != external_id:  # another one came first
-        raise NotAdoptable(f"it has the upstream id {shown_id(applied.task.external_id)} already")
+        raise NotAdoptable(f"it has the service's id {shown_id(applied.task.external_id)} already")
     return await store.get_task(task_id)

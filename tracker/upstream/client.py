@@ -188,10 +188,10 @@ class UpstreamClient:
             await session.close()
 
     def _circuit_open(self, host: str, provider: str) -> NotAttempted:
-        failed = f"{host} cannot be reached"
+        failed = f"{host} did not answer the last requests"
         if self._breakers.circuit_of(host, provider).provider:
-            failed = f"{host} gives no answer for {provider}, or server errors"
-        return NotAttempted(f"{failed} (circuit open)", self._breakers.wait_s(host, provider), circuit_open=True)
+            failed = f"{host} gave no answers for {provider}, or server errors"
+        return NotAttempted(failed, self._breakers.wait_s(host, provider), circuit_open=True)
 
     def _no_slot(self, account_name: str) -> NotAttempted:
         pause_ends = self._limits.paused_until(account_name)

@@ -74,7 +74,7 @@ def apply_all(
         if observation.source is _OPERATOR:
             other = _find_other(db, tasks, task, observation.reading.external_id)
             if other is not None:
-                answers.append(NotAdoptable(f"task {other} has that upstream id"))
+                answers.append(NotAdoptable(f"task {other} has it already"))
                 continue
         light, data = inline_data.split_off(observation)
         steps = judge(task, light, history.knows(task.id))

@@ -13,6 +13,7 @@ import orjson
 from msgspec.structs import replace
 
 from tracker.domain.hook_events import DeliveryStatus, HookEvent
+from tracker.domain.ids import shown_id
 from tracker.domain.records import DeliveryRecord
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound
@@ -252,5 +253,5 @@ def retry_delivery(tx: Transaction, delivery_id: str, *, again: bool = False) ->
     )
     row = tx.db.execute(f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
     if row is None:
-        raise DeliveryNotFound(f"no delivery has the id {delivery_id}")
+        raise DeliveryNotFound(f"no delivery has the id {shown_id(delivery_id)}; tracker deliveries list shows them")
     return delivery_from(row)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
+from tracker.domain.ids import shown_id
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound, TaskNotFound
@@ -144,7 +145,7 @@ class SqliteReader:
     async def get_task(self, task_id: TaskId) -> TaskRecord:
         rows = await self._rows(f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?", (task_id,))
         if not rows:
-            raise TaskNotFound(f"no task has the id {task_id}")
+            raise TaskNotFound(f"no task has the id {shown_id(task_id)}; tracker list shows the ids")
         return (await self._decoded(record_from, rows))[0]
 
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
@@ -191,7 +192,7 @@ class SqliteReader:
     async def read_history(self, task_id: TaskId) -> TaskHistory:
         rows = await self._rows(SELECT_HISTORY, (task_id,))
         if not rows:
-            raise TaskNotFound(f"no task has the id {task_id}")
+            raise TaskNotFound(f"no task has the id {shown_id(task_id)}; tracker list shows the ids")
         return history_from(rows[0])
 
     async def read_durations(self) -> Durations:
@@ -208,7 +209,9 @@ class SqliteReader:
     async def get_delivery(self, delivery_id: str) -> DeliveryDetail:
         rows = await self._rows(f"SELECT {DELIVERY_DETAIL_COLUMNS} FROM deliveries WHERE id = ?", (delivery_id,))
         if not rows:
-            raise DeliveryNotFound(f"no delivery has the id {delivery_id}")
+            raise DeliveryNotFound(
+                f"no delivery has the id {shown_id(delivery_id)}; tracker deliveries list shows them"
+            )
         return delivery_detail_from(rows[0])
 
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tracker.domain.ids import shown_id
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import SubmitState, Task
 from tracker.domain.user_messages import user_message
@@ -34,7 +35,7 @@ def get_task(db: sqlite3.Connection, task_id: TaskId) -> Task:
     """
     row = db.execute(_SELECT_TASK, (task_id,)).fetchone()
     if row is None:
-        raise TaskNotFound(f"no task has the id {task_id}")
+        raise TaskNotFound(f"no task has the id {shown_id(task_id)}; tracker list shows the ids")
     return task_from(row[0])
 
 

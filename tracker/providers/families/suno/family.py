@@ -141,7 +141,7 @@ PROVIDER = Provider(
         _entry(
             "generate-lyrics",
             "lyrics",
-            "lyrics",
+            "song text",
             lyrics,
             documented=fields.LYRICS,
             check=require_texts("prompt"),
@@ -190,7 +190,7 @@ PROVIDER = Provider(
         ),
         _instant(
             "timestamped-lyrics",
-            "lyrics",
+            "song text",
             instant.read_timestamps,
             documented=fields.TIMESTAMPS,
             check=check_timestamps,
