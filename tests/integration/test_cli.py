@@ -757,6 +757,15 @@ def test_only_the_ids_of_a_list(daemon: Daemon) -> None:
     assert tracker_("list", "--ids", "--json").exit_code == 2
 
 
+def test_a_part_of_a_label_is_searched_with_q(daemon: Daemon) -> None:
+    """Whoever writes a pattern, or a label without a value, is told how to search for it."""
+    daemon.on("GET /v1/tasks", (200, {"items": [], "next_cursor": None}))
+    result = tracker_("list", "--label", "customer=anna*")
+    assert result.stderr == "no tasks\n--label matches whole values; for a part: --q customer=anna\n"
+    result = tracker_("list", "--label", "customer")
+    assert (result.exit_code, "(--q customer= finds any value)" in result.stderr) == (2, True)
+
+
 def test_a_search_that_was_cut_says_so(daemon: Daemon) -> None:
     """The sentence of the answer, and the command that continues, on standard error, also for an empty page."""
     cut = {"next_cursor": ID, "notice": SEARCH_CUT}

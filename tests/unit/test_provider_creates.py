@@ -294,6 +294,7 @@ NO_SUCH_PATH = [
     *(b"", b"<html><h1>404 Not Found</h1></html>", b"404 page not found", b'{"detail": "Not Found"}'),
     *(b'{"error": "Not Found"}', b'{"detail": "Method Not Allowed"}'),
     b'{"error": {"message": "Invalid URL (POST /v1/foo)", "type": "invalid_request_error", "code": null}}',
+    b'{"error": {"message": "Not Found", "type": "invalid_request_error", "code": "http_404"}}',
     b'{"timestamp": "x", "status": 404, "error": "Not Found", "path": "/suno/generate"}',
     b'{"message": "Route POST:/suno/generate not found", "error": "Not Found", "statusCode": 404}',
     b'{"message": "no Route matched with those values"}',

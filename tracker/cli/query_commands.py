@@ -49,7 +49,7 @@ def parse_labels(context: click.Context, _parameter: click.Parameter, values: tu
     for value in map(_as_text, values):
         name, equals, text = value.partition("=")
         if not equals or not name:
-            hint = " (--q name= finds any value)" if context.command.name == "list" else ""
+            hint = f" (--q {value}= finds any value)" if context.command.name == "list" else ""
             raise click.BadParameter(f"{value!r} is not a label; write name=value{hint}")
         labels[name] = text
     return labels
@@ -116,6 +116,9 @@ def list_tasks(session: Session, labels: dict[str, str], *, ids: bool, as_json: 
         echo_tasks(page["items"], datetime.now(UTC))
     else:
         click.echo("no tasks", err=True)
+        for name, value in labels.items():
+            if "*" in value:
+                click.echo(f"--label matches whole values; for a part: --q {name}={value.partition('*')[0]}", err=True)
     echo_rest(page)
 
 

@@ -360,7 +360,8 @@ def _is_misrouted(decoded: DecodedReply, find: FindMeaning) -> bool:
     stated = decoded.stated
     if stated is None:
         return True
-    is_bare = stated.code in {None, str(decoded.http_status)} and find(stated) is None
+    code = (stated.code or "").lower().removeprefix("http").strip("_- ")  # also http_404
+    is_bare = code in {"", str(decoded.http_status)} and find(stated) is None
     return is_bare and (stated.message is None or _PATH_UNKNOWN.search(stated.message) is not None)
 
 
