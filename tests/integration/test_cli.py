@@ -737,6 +737,19 @@ def test_the_next_page_of_deliveries_has_the_same_options(daemon: Daemon, tmp_pa
     ]
 
 
+def test_an_inline_file_is_waited_for(daemon: Daemon) -> None:
+    """It has no URL, so its archived copy is the only way to it."""
+    inline = {"n": 0, "kind": "image", "url": None, "archived": False, "path": None}
+    stored = inline | {"archived": True, "path": f"{ID}/0-image.png"}
+    item = {"n": 0, "state": "pending", "error": None}
+    done = DONE | {"outputs": [inline, {"n": 1, "kind": "text", "url": None, "text": "la"}]}
+    daemon.on("POST /v1/tasks", (201, done))
+    daemon.on(f"GET /v1/tasks/{ID}/archive", (200, {"items": [item]}), (200, {"items": [item | {"state": "stored"}]}))
+    daemon.on(f"GET /v1/tasks/{ID}", (200, done | {"outputs": [stored, *done["outputs"][1:]]}))
+    result = tracker_("submit", "gemini.generate", "--wait", "-d", "{}")
+    assert (result.exit_code, result.stdout) == (0, f"{daemon.url}/v1/tasks/{ID}/outputs/0\nla\n")
+
+
 @pytest.mark.parametrize("command", [("submit", "suno.generate"), ("resubmit", ID, "--yes")])
 def test_an_empty_idempotency_key_sends_nothing(daemon: Daemon, command: tuple[str, ...]) -> None:
     """As with an unset variable in a script, whose repetitions would all be paid."""

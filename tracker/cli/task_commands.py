@@ -330,7 +330,7 @@ def _finish(session: Session, task: Json, *, wait: bool, timeout_s: float | None
 def _echo_outputs(session: Session, task: Json) -> None:
     """Print each output: its archived file or its address at the daemon, else the upstream URL, which expires."""
     task_id = str(task["id"])
-    if any(output.get("url") or output.get("path") for output in task["outputs"]):
+    if any(output.get("text") is None for output in task["outputs"]):  # also a file that came inline, without a URL
         task = _archived(session, task_id) or task
     for output in task["outputs"]:
         if output.get("archived"):
