@@ -14,6 +14,7 @@
         DeliveryNotFound        respond 404
         IdempotencyConflict     respond 422: same key, different payload
         SubmitInFlight          respond 409: same key, the first attempt has no result yet
+        BudgetExceeded          respond 402: nothing was recorded or sent
         NotAdoptable            respond 409: an operator named an upstream id that the task cannot have
       PositionUnknown           respond 422: a client names a position after the newest event
       TooManyReaders            respond 503: as many streams are open as there may be
@@ -98,6 +99,10 @@ class IdempotencyConflict(StoreError):
 
 class SubmitInFlight(StoreError):
     """The idempotency key belongs to a submit whose first attempt has no result yet."""
+
+
+class BudgetExceeded(StoreError):
+    """A submit would spend more than its account may spend in a day; the message says how much, and until when."""
 
 
 class PositionUnknown(TrackerError):

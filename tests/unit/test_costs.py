@@ -72,6 +72,7 @@ def test_a_task_without_a_price_counts_what_the_upstream_says() -> None:
     """And nothing if it says nothing."""
     task = make_task(status=Status.RUNNING)
     assert ended(task, make_observation(Status.SUCCEEDED, cost=USD)) == (USD, USD)
+    assert ended(task, make_observation(Status.SUCCEEDED, cost=UNITS)) == (UNITS, None), "no budget is in units"
     assert ended(task, make_observation(Status.SUCCEEDED)) == (None, None)
 
 

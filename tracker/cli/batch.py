@@ -21,7 +21,7 @@ from click.core import ParameterSource
 
 from tracker.cli.client import Json
 from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, WARNING, Failure, Refused, severity_mark
-from tracker.cli.render import clean, echo_json
+from tracker.cli.render import clean, describe_amount, echo_json
 from tracker.cli.session import Session
 from tracker.cli.waiting import describe_failure, exit_code_of, follow, has_ended
 from tracker.domain.text import NotText, count, decode_text
@@ -80,9 +80,10 @@ def submit_batch(
         Failure: lines are wrong (nothing was sent), or the daemon failed in the middle.
     """
     lines = read_batch(source, defaults)
-    known = _check(session, source, lines, strict=strict)
+    known, prices = _check(session, source, lines, strict=strict)
     if dry_run:
-        click.echo(f"{count(len(lines), 'request')} checked, all valid; nothing was sent", err=True)
+        total = _total(prices, len(lines) - len(known))
+        click.echo(f"{count(len(lines), 'request')} checked, all valid;{total} nothing was sent", err=True)
         return
     if known:
         click.echo(f"{len(known)} of {count(len(lines), 'request')} were submitted before; not sent again", err=True)
@@ -107,6 +108,17 @@ def submit_batch(
             echo_json({"items": tasks})
         return
     _wait(session, source, tasks, timeout_s, as_json=as_json)
+
+
+def _total(prices: list[Mapping[str, Json]], new: int) -> str:
+    """What the new requests would cost together; the daemon has one currency."""
+    if not prices:
+        return ""
+    from tracker.domain.costs import exact
+
+    amount = sum(filter(None, (exact(price["amount"]) for price in prices)))
+    unpriced = f" and {new - len(prices)} without a price" if new > len(prices) else ""
+    return f" about {describe_amount({**prices[0], 'amount': amount})}{unpriced};"
 
 
 def read_batch(source: str, defaults: Mapping[str, Json]) -> list[Line]:
@@ -175,8 +187,13 @@ def _read_line(raw: str, defaults: Mapping[str, Json]) -> dict[str, Json] | str:
     return {**line, "labels": {**defaults.get("labels", {}), **line.get("labels", {})}}
 
 
-def _check(session: Session, source: str, lines: list[Line], *, strict: bool) -> dict[int, Json]:
-    """Have the daemon check every request; the tasks of those that were submitted before, by the numbers of the lines.
+def _check(
+    session: Session, source: str, lines: list[Line], *, strict: bool
+) -> tuple[dict[int, Json], list[Mapping[str, Json]]]:
+    """Have the daemon check every request.
+
+    Returns:
+        The tasks of those that were submitted before, by the numbers of the lines; and the known prices of the others.
 
     Raises:
         Failure: with one line for each mistake; or because of the answer on a terminal.
@@ -184,14 +201,20 @@ def _check(session: Session, source: str, lines: list[Line], *, strict: bool) ->
     mistakes: list[str] = []
     unknown: list[str] = []
     known: dict[int, Json] = {}
+    prices: list[Mapping[str, Json]] = []
     for line in lines:
         try:
-            body = {**line.body, "dry_run": True}
-            if task := session.client.post("/v1/tasks", body, {"Prefer": STRICT}, answer_s=_ANSWER_S):
+            task, price = session.client.check(line.body, {"Prefer": STRICT}, answer_s=_ANSWER_S)
+            if task:
                 known[line.number] = task
+            elif price:
+                prices.append(price)
         except Refused as refusal:
             if refusal.kind == "submit-in-flight":
                 continue
+            if refusal.kind == "over-budget":
+                where = f"{_name(source)}, line {line.number}"
+                raise Failure([*(f"{where}: {text}" for text in refusal.lines), "nothing was sent"], FAILED) from None
             if refusal.exit_code != USAGE:
                 raise
             found = unknown if refusal.kind == "unknown-fields" and not strict else mistakes
@@ -202,7 +225,7 @@ def _check(session: Session, source: str, lines: list[Line], *, strict: bool) ->
         click.echo(f"{severity_mark(WARNING)}warning: {text}", err=True)
     if unknown and sys.stdin.isatty() and not click.confirm("Send all the same? They may be charged.", err=True):
         raise Failure(["nothing was sent"], FAILED)
-    return known
+    return known, prices
 
 
 def _texts_of(refusal: Refused) -> Iterator[str]:

@@ -65,6 +65,12 @@ class Client:
         """The JSON that a POST is answered with."""
         return self._read(*self._call("POST", path, body, headers or {}, answer_s))
 
+    def check(self, body: Json, headers: Mapping[str, str], *, answer_s: float = ANSWER_S) -> tuple[Json, Json]:
+        """Have a submit checked: the task of its key, if that is known, and the price of a new one."""
+        payload = {**body, "dry_run": True}
+        status, value, priced = self._exchange("POST", "/v1/tasks", payload, headers, answer_s)
+        return self._read(status, value), _decode((priced.get("Tracker-Price") or "").encode())
+
     def save(self, path: str, *sinks: Callable[[bytes], object], answer_s: float = ANSWER_S) -> None:
         """Pass the body of a GET to each of the sinks, piece by piece."""
         try:
@@ -104,16 +110,22 @@ class Client:
         self, method: str, path: str, body: Json, headers: Mapping[str, str], answer_s: float
     ) -> tuple[int, Json]:
         """The status of a response, and its JSON; None without."""
+        return self._exchange(method, path, body, headers, answer_s)[:2]
+
+    def _exchange(
+        self, method: str, path: str, body: Json, headers: Mapping[str, str], answer_s: float
+    ) -> tuple[int, Json, Mapping[str, str]]:
+        """The same with the headers of the response."""
         payload = None if body is None else json.dumps(body).encode()
         sent = {"Accept": "application/json", **headers}
         if payload is not None:
             sent["Content-Type"] = "application/json"
         try:
             with self._request(method, path, payload, sent, answer_s) as answer:
-                status, text = answer.status, answer.read()
+                status, text, received = answer.status, answer.read(), dict(answer.headers)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"the daemon at {self.url} gave no answer ({_why(error)})", is_sent=True) from error
-        return status, _decode(text)
+        return status, _decode(text), received
 
     @contextmanager
     def _request(

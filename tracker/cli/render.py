@@ -221,6 +221,14 @@ def _took(task: Mapping[str, Json]) -> str:
     return about((datetime.fromisoformat(task["finished_at"]) - begun).total_seconds())
 
 
+def describe_amount(cost: Mapping[str, Json]) -> str:
+    """An amount: ``0.08 USD``, ``12 credits``."""
+    from tracker.domain.costs import Cost, exact
+
+    amount = exact(cost["amount"])
+    return "" if amount is None else str(Cost(amount, clean(cost["currency"])))
+
+
 def describe_error(error: Mapping[str, Json]) -> str:
     """The service's error in one line: ``message (the service's code 400, HTTP 200)``."""
     labels = (("code", "the service's code"), ("http_status", "HTTP"))

@@ -81,7 +81,14 @@ def load_served(path: Path | None, env: Mapping[str, str]) -> Config:
     registry = read_registry(known)
     names = {provider.name for provider in registry.providers()}
     config = load_config(path, env, providers=names, hook_table=_hook_table, serving=True)
-    if problems := [*list_account_problems(config, registry.routes()), *list_signature_problems(config)]:
+    if problems := [
+        *list_account_problems(config, registry.routes()),
+        *(
+            f"{config.file or 'configuration'}: prices.{key}: {message}"
+            for key, message in config.prices.list_unknown([route.name for route in registry.routes()])
+        ),
+        *list_signature_problems(config),
+    ]:
         raise ConfigError(problems)
     return config
 

@@ -29,7 +29,7 @@ from tracker.cli.exits import (
     severity_mark,
 )
 from tracker.cli.query_commands import parse_labels
-from tracker.cli.render import clean, clean_text, describe_state, echo_json, echo_result
+from tracker.cli.render import clean, clean_text, describe_amount, describe_state, echo_json, echo_result
 from tracker.cli.session import Session, json_option, with_session
 from tracker.cli.waiting import ARCHIVE_ENDS, archive_items, describe_failure, exit_code_of, follow, has_ended
 from tracker.domain.text import NotText, about, decode_text
@@ -104,8 +104,11 @@ def submit(
     key = f"cli-{uuid.uuid4()}" if idempotency_key is None else idempotency_key
     body = _body(route=route, request=read_data(data), labels=labels, account=account)
     if dry_run:
-        session.client.post("/v1/tasks", {**body, "dry_run": True}, {"Prefer": STRICT} if strict else {})
-        click.echo("the request is valid; nothing was sent", err=True)
+        _known, price = session.client.check(body, {"Prefer": STRICT} if strict else {})
+        if as_json := output["as_json"]:
+            echo_json({"price": price})
+        shown = f" it would cost about {describe_amount(price)};" if price and not as_json else ""
+        click.echo(f"the request is valid;{shown} nothing was sent", err=True)
         return
     try:
         task = _create(session, body, {"Idempotency-Key": key}, strict=strict)

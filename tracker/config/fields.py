@@ -56,7 +56,8 @@ def resolve_path(path: Path, info: ValidationInfo) -> Path:
     return resolve(path, context.base, context.home)
 
 
-def _no_bool(value: object) -> object:
+def no_bool(value: object) -> object:
+    """Refuse true and false, which are numbers to Python."""
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic reports ValueErrors
     return value
@@ -117,7 +118,7 @@ def _name(name: str) -> str:
     return name
 
 
-_number = BeforeValidator(_no_bool)
+_number = BeforeValidator(no_bool)
 Duration = Annotated[float, _number, Field(ge=0, le=_TEN_YEARS_S, allow_inf_nan=False)]
 """Seconds, 0 or more."""
 PositiveDuration = Annotated[float, _number, Field(gt=0, le=_TEN_YEARS_S, allow_inf_nan=False)]

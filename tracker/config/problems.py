@@ -21,7 +21,13 @@ from tracker.config.settings import Config
 
 Loc = tuple[str | int, ...]
 
-_GATHERED = {("poll", "providers"), ("callbacks", "providers"), ("models", "names"), ("models", "environments")}
+_GATHERED = {
+    ("poll", "providers"),
+    ("callbacks", "providers"),
+    ("models", "names"),
+    ("models", "environments"),
+    ("prices", "rates"),
+}
 """Fields that are not in the file: their entries are directly in the table."""
 _EXAMPLES = {
     "path": '"/var/lib/tracker/tracker.db"',
@@ -95,7 +101,7 @@ def _shown(loc: Loc, data: Mapping[str, Any]) -> list[str]:
 
 _PLAIN = {
     ("bool_parsing", "bool_type"): "must be true or false",
-    ("float_parsing", "float_type"): "must be a number",
+    ("float_parsing", "float_type", "decimal_parsing", "decimal_type"): "must be a number",
     ("int_from_float", "int_parsing", "int_type"): "must be an integer",
     ("path_type",): "must be a path in quotes",
     ("string_type",): "must be a string in quotes",

@@ -18,6 +18,7 @@ from tracker.config.credentials import (
 from tracker.config.fields import HttpUrl, Name, ResolvedPath, Section
 from tracker.config.hooks import AnyHook, HookSpec
 from tracker.config.listen import Listen, parse_listen
+from tracker.config.prices import BudgetTable, PriceList
 from tracker.config.sections import (
     DEFAULT_KEY_ENV,
     Account,
@@ -36,6 +37,7 @@ from tracker.config.sections import (
 from tracker.config.sources import store_path
 from tracker.domain.ai_models import ModelTarget
 from tracker.domain.api_keys import key_problem
+from tracker.domain.prices import Budget, Prices
 from tracker.domain.schedule import PollPolicy
 from tracker.errors import ConfigError
 from tracker.filesystem import is_file
@@ -58,6 +60,8 @@ class Config(Section):
     archive: Archive = Field(default_factory=Archive)
     retention: Retention = Field(default_factory=Retention)
     models: Models = Field(default_factory=Models)
+    prices: PriceList = Field(default_factory=PriceList)
+    budget: BudgetTable = Field(default_factory=BudgetTable)
     messages: Messages = Field(default_factory=Messages)
     log: Log = Field(default_factory=Log)
     hooks: tuple[AnyHook, ...] = ()
@@ -143,6 +147,15 @@ class Config(Section):
         """Model aliases of this environment: ``[models]`` with the overrides of ``[models.<environment>]``."""
         chosen = {**self.models.names, **self.models.environments.get(self.environment, {})}
         return {name: ModelTarget(alias.id, alias.fallback) for name, alias in chosen.items()}
+
+    def price_list(self) -> Prices:
+        """``[prices]`` as plain values."""
+        return Prices(self.prices.currency, {key: table.rate() for key, table in self.prices.rates.items()})
+
+    def budget_of(self, account: str) -> Budget | None:
+        """What an account may spend in a day; None: any amount."""
+        limit = self.budget.limit_of(account)
+        return None if limit is None else Budget(limit, self.prices.currency)
 
     def callback_rules(self, provider: str) -> ProviderCallbacks:
         """``[callbacks.<provider>]``, or its defaults."""
@@ -232,10 +245,16 @@ class Config(Section):
 def check_tables(config: Config) -> list[tuple[tuple[str, ...], str]]:
     """Find errors across tables; returns (key path, message) for each."""
     return [
-        (("hooks", f"[{hook.name}]", "account"), f"unknown account {name!r}; add [accounts.{name}] or correct the name")
-        for hook in config.hooks
-        for name in hook.account
-        if name not in config.accounts
+        *((("budget", "accounts", name), message) for name, message in config.budget.list_unknown(config.accounts)),
+        *(
+            (
+                ("hooks", f"[{hook.name}]", "account"),
+                f"unknown account {name!r}; add [accounts.{name}] or correct the name",
+            )
+            for hook in config.hooks
+            for name in hook.account
+            if name not in config.accounts
+        ),
     ]
 
 

@@ -24,8 +24,8 @@ DEFAULT_TOKEN_ENV = "TRACKER_API_TOKEN"  # noqa: S105 - the name of a variable
 TOP_KEYS = ("environment", "public_url", "hooks_dir", "providers_dir")
 """Keys outside of tables."""
 TABLES = (
-    *("server", "store", "accounts", "poll", "callbacks", "archive", "retention", "models", "messages", "log"),
-    "hooks",
+    *("server", "store", "accounts", "poll", "callbacks", "archive", "retention", "models", "prices"),
+    *("budget", "messages", "log", "hooks"),
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BY_PROVIDER = {"poll", "callbacks", "accounts"}

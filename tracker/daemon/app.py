@@ -134,6 +134,8 @@ class Tracker(Parts):
             accounts=self._live.accounts.keys(),
             default_account=config.default_account,
             aliases=self._live.aliases,
+            prices=lambda: self._live.prices,
+            budget_of=self._live.budget_of,
         )
         self.submitter = Submitter(
             store=self.store,

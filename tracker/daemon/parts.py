@@ -74,6 +74,7 @@ class Parts:
             policy_of=config.poll_policy,
             interval_of={route.name: route.poll_interval_s for route in self.registry.routes()},
             redactor=self.redactor,
+            prices=lambda: self._live.prices,
         )
         self._storage = make_storage(config.archive_path, config.archive.url)
         self.dispatcher = Dispatcher(

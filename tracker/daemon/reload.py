@@ -19,6 +19,7 @@ from tracker.upstream.client import Account
 if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.domain.ai_models import ModelTarget
+    from tracker.domain.prices import Budget
     from tracker.domain.schedule import PollPolicy
     from tracker.tracking.accounts import AccountRules
 
@@ -35,6 +36,8 @@ CHANGEABLE: Final = (
     "callbacks.placeholder_url",
     "retention",
     "models",
+    "prices",
+    "budget",
     "messages",
     "log",
     "hooks",
@@ -53,12 +56,14 @@ class Live:
         accounts: by name.
         rates: account -> requests per second.
         slots: account -> how many of its tasks may be in flight; none for an account without a limit.
+        prices: the price list.
         aliases: alias -> its models.
         named_models: key of the configuration -> the model that it names.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.prices = config.price_list()
         self.accounts: dict[str, Account] = {}
         self.rates: dict[str, float] = {}
         self.slots: dict[str, int] = {}
@@ -69,6 +74,7 @@ class Live:
     def adopt(self, config: Config) -> None:
         """Have another configuration hold from now on."""
         self.config = config
+        self.prices = config.price_list()
         use_messages(config.messages.sentences(), config.messages.assets)
         _replace(self.accounts, {name: self._account(name) for name in config.accounts})
         _replace(self.rates, {name: account.max_requests_per_s for name, account in config.accounts.items()})
@@ -96,6 +102,10 @@ class Live:
     def poll_policy(self, provider: str) -> PollPolicy:
         """The poll policy of a provider as it is now."""
         return self.config.poll_policy(provider)
+
+    def budget_of(self, account: str) -> Budget | None:
+        """What an account may spend in a day, as it is now; None: any amount."""
+        return self.config.budget_of(account)
 
     def has_key(self, name: str) -> bool:
         """Whether there is a usable key of an account now."""

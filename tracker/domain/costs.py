@@ -74,5 +74,7 @@ def charge_of(stated: Cost | None, price: Cost | None, *, is_refused: bool) -> t
         return price, price
     if not stated.amount:
         return stated, None
-    # units of the upstream's own are worth what the request was estimated at
-    return stated, stated if price is None or price.currency == stated.currency else price
+    if price is None:
+        return stated, stated if stated.currency.isupper() else None
+    # units of the upstream's own (in small letters) are worth what the request was estimated at
+    return stated, stated if price.currency == stated.currency else price

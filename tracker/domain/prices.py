@@ -6,6 +6,7 @@ Owns how the size of a request or a result is found: seconds, images and tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ import orjson
 from msgspec import Struct
 
 from tracker.domain.costs import LEAST, MOST, Cost, CostKind, exact
+from tracker.errors import BudgetExceeded
 
 if TYPE_CHECKING:
     from tracker.domain.observation import Reading
@@ -76,6 +78,8 @@ class Prices(Struct, frozen=True):
         return None if rate is None else self._total(rate, _size_of_result(reading))
 
     def _rate(self, route: str, model: str | None) -> Rate | None:
+        if not self.rates:  # mostly there is no list, and each end asks
+            return None
         return self.rates.get(f"{route}:{model}") or self.rates.get(route)
 
     def _total(self, rate: Rate, size: Size) -> Cost | None:
@@ -94,10 +98,33 @@ class Prices(Struct, frozen=True):
 
 
 class Budget(NamedTuple):
-    """The limit of what an account may spend in a day."""
+    """The limit of what an account may spend in a day (UTC)."""
 
     limit: Decimal
     currency: str
+
+
+def refuse_beyond(budget: Budget, spent: Decimal, price: Cost | None, account: str, now: datetime) -> None:
+    """Refuse a request that does not fit into a budget: one without a price as soon as the budget is used up.
+
+    Args:
+        budget: what the account may spend today.
+        spent: what its tasks of today count.
+        price: the estimate of the request.
+        account: its name, for the message.
+        now: the time of the request.
+
+    Raises:
+        BudgetExceeded: it does not fit.
+    """
+    if spent >= budget.limit if price is None else spent + price.amount > budget.limit:
+        limit, so_far = (Cost(amount, budget.currency) for amount in (budget.limit, spent))
+        wanted = "this request has no price" if price is None else f"this request would cost about {price}"
+        resets_at = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        raise BudgetExceeded(
+            f"the budget of account {account} is {limit} a day: {so_far} are spent or reserved today, and {wanted}; "
+            f"it resets at {resets_at:%Y-%m-%d %H:%M} UTC"
+        )
 
 
 def _size_of_request(request: Json) -> Size:

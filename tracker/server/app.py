@@ -14,8 +14,10 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler as WebHandler
 
+from tracker.domain.statuses import Reason
 from tracker.domain.text import sentence
 from tracker.errors import (
+    BudgetExceeded,
     DeliveryNotFound,
     FieldsUnknown,
     IdempotencyConflict,
@@ -174,6 +176,9 @@ def _problem_of(error: Exception, method: str, route: str) -> Problem:
             return Problem(HTTPStatus.NOT_FOUND, "unknown-delivery", sentence(error))
         case IdempotencyConflict():
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-conflict", f"{error}.")
+        case BudgetExceeded():
+            detail = sentence(str(error))
+            return Problem(HTTPStatus.PAYMENT_REQUIRED, "over-budget", detail, reason=Reason.QUOTA_EXHAUSTED)
         case SubmitInFlight():
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             return Problem(HTTPStatus.CONFLICT, "submit-in-flight", f"{error}.", headers=headers)

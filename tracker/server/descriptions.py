@@ -206,6 +206,7 @@ _BASES: Final[Mapping[str, str]] = {
 PROBLEMS: Final[Mapping[int, str]] = {
     HTTPStatus.BAD_REQUEST: "The body or a header is malformed.",
     HTTPStatus.UNAUTHORIZED: "The bearer token is missing or wrong.",
+    HTTPStatus.PAYMENT_REQUIRED: "It does not fit into the budget of its account: nothing was recorded or sent.",
     HTTPStatus.FORBIDDEN: "A web page of another site sent it, or the token does not allow it.",
     HTTPStatus.NOT_FOUND: "It does not exist.",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",

@@ -121,7 +121,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 def _responses(operation: Operation) -> dict[str, Any]:
     contents = {
-        status: {_PROBLEM if form is schemas.NotReadyView else _JSON: {"schema": _ref(form)}}
+        status: {_PROBLEM if form in schemas.PROBLEMS else _JSON: {"schema": _ref(form)}}
         for status, form in operation.responses.items()
     }
     contents |= {status: {name: {} for name in names.split(", ") if name} for status, names in operation.plain.items()}

@@ -16,6 +16,7 @@ from tracker.domain.ai_models import Model
 from tracker.domain.pruning import Pruned
 from tracker.domain.records import FeedEventView, HookView, IgnoredFileView, Json
 from tracker.domain.request_fields import Field as RequestField
+from tracker.domain.statuses import Reason
 from tracker.errors import FieldProblem, RequestInvalid
 
 T = TypeVar("T")
@@ -51,7 +52,9 @@ class SubmitBody(Body):
     labels: Labels = Field(default_factory=dict)
     account: Name | None = Field(default=None, description="The configured account; by default that of the provider.")
     idempotency_key: Key | None = Field(default=None, description="May also be the Idempotency-Key header.")
-    dry_run: bool = Field(default=False, description="Only check: 204, or 200 for a key that was used before.")
+    dry_run: bool = Field(
+        default=False, description="Only check: 204, its price in the header Tracker-Price, or 200 for a known key."
+    )
 
 
 class RegisterBody(Body):
@@ -237,7 +240,14 @@ class NotReadyView(ProblemView, kw_only=True):
     alarms: Alarms
 
 
-OPEN = (StatsView, ProblemView, NotReadyView)
+class OverBudgetView(ProblemView, kw_only=True):
+    """The submit does not fit into the budget of its account; nothing was recorded or sent."""
+
+    reason: Annotated[Reason, Meta(description="quota_exhausted")]
+
+
+PROBLEMS = (ProblemView, NotReadyView, OverBudgetView)
+OPEN = (StatsView, *PROBLEMS)
 """Answers that may gain members; all others have exactly these, always all of them unless they can be UNSET."""
 
 

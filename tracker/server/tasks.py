@@ -18,7 +18,7 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from tracker.domain.observation import Observation, Reading, Source
-from tracker.domain.records import delivery_json, event_json, page_json
+from tracker.domain.records import cost_json, delivery_json, event_json, page_json
 from tracker.domain.task import ExternalId, Reason, Status, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
@@ -54,6 +54,8 @@ log = get_logger(__name__)
 _ASYNC, _STRICT = "respond-async", "handling=strict"
 WARNINGS = "Tracker-Warnings"
 """A header of the response: a JSON list like ``errors`` of problem details."""
+PRICE = "Tracker-Price"
+"""A header of the response to a dry run: what the task would cost, as its ``cost``."""
 _KEY: TypeAdapter[str] = TypeAdapter(Key)
 
 
@@ -62,7 +64,7 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
 
     Raises:
         Problem: 400 or 413 for a bad body.
-        RequestInvalid, IdempotencyConflict, SubmitInFlight, StoreUnavailable: see the submitter.
+        RequestInvalid, IdempotencyConflict, SubmitInFlight, BudgetExceeded, StoreUnavailable: see the submitter.
     """
     body = parse_new_task(await read_json(request))
     match body:
@@ -82,12 +84,11 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
                 is_strict=is_strict,
             )
             if body.dry_run:
-                known = await services.submitter.check(wanted)
-                return (
-                    web.Response(status=HTTPStatus.NO_CONTENT)
-                    if known is None
-                    else json_response(services.task_json(known))
-                )
+                known, price = await services.submitter.check(wanted)
+                if known is not None:
+                    return json_response(services.task_json(known))
+                priced = {} if price is None else {PRICE: json.dumps(cost_json(price))}
+                return web.Response(status=HTTPStatus.NO_CONTENT, headers=priced)
             submitted = await services.submitter.submit(wanted)
             headers = {} if is_strict else _warn(services, submitted, body)
             applied = [name for name in (_ASYNC, _STRICT) if name in preferences]

@@ -15,6 +15,7 @@ from tracker.domain.pruning import BESIDE_CALLBACKS
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
+    from decimal import Decimal
 
     from tracker.domain.ai_models import Model, ModelList
     from tracker.domain.archives import ArchiveRecord
@@ -141,6 +142,9 @@ class Reader(Protocol):
     async def measure(self) -> StoreGauges:
         """The state of the store for monitoring, in a time that does not depend on the number of tasks."""
 
+    async def read_spent(self, account: str, at: datetime, currency: str) -> Decimal:
+        """What the tasks of an account that were created on the UTC day of a time count in its budget."""
+
     async def stats(self) -> dict[str, Json]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
 
@@ -219,8 +223,8 @@ class Store(Reader, Protocol):
         (route, account, external id), however it came to be there; a parked callback for it makes it due now.
 
         Raises:
-            IdempotencyConflict: the key is known with another fingerprint.
-            SubmitInFlight: the key is known and its first attempt is not decided yet.
+            IdempotencyConflict, SubmitInFlight: as `find_submit`.
+            BudgetExceeded: its price does not fit into the budget of its account; nothing is recorded.
         """
 
     async def mark_sending(self, task_id: TaskId, lease_s: float, max_in_flight: int | None = None) -> Task | None:

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.domain.archives import ArchivedFile, ArchiveState
+    from tracker.domain.costs import Cost
     from tracker.domain.durations import Outlook
     from tracker.domain.hook_events import DeliveryStatus
     from tracker.domain.judge import Step
     from tracker.domain.observation import Observation, Source
+    from tracker.domain.prices import Budget
     from tracker.domain.records import DeliveryRecord, TaskRecord
     from tracker.domain.task import ExternalId, Output, SubmitState, Task, TaskId
     from tracker.domain.transitions import Outcome
@@ -50,6 +52,8 @@ class NewTask:
         size: see `Task`.
         fallbacks: models to try when the first is certainly not accepted.
         retry_of: the task whose request it sends again.
+        price: the estimate of the request; None without a price.
+        budget: what its account may spend in a day; None: any amount.
     """
 
     id: TaskId
@@ -71,6 +75,8 @@ class NewTask:
     expects_callback: bool = False
     fallbacks: tuple[str, ...] = ()
     retry_of: TaskId | None = None
+    price: Cost | None = None
+    budget: Budget | None = None
 
     @property
     def origin(self) -> Origin:

@@ -18,6 +18,7 @@ from tracker.domain.ai_models import UnknownAliasError, model_of, resolve_models
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.nearest import did_you_mean
 from tracker.domain.observation import Reading, Submission
+from tracker.domain.prices import Prices
 from tracker.domain.request_size import coarse_size
 from tracker.domain.task import ExternalId, Reason, SubmitState
 from tracker.errors import FieldProblem, FieldsUnknown, RequestInvalid
@@ -26,10 +27,11 @@ from tracker.store.values import NewTask
 from tracker.tracking.accounts import AccountRules
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from tracker.clock import Clock
     from tracker.domain.ai_models import ModelTarget
+    from tracker.domain.prices import Budget
     from tracker.domain.records import TaskRecord
     from tracker.domain.task import TaskId
     from tracker.domain.tokens import CallbackTokens
@@ -93,6 +95,8 @@ class Intake:
         accounts: the names of the configured accounts.
         default_account: the account of a task of a built-in route that names none; None when it must be named.
         aliases: the models of ``@alias`` names in this environment.
+        prices: the price list as it is now.
+        budget_of: what an account may spend in a day; None: any amount.
     """
 
     def __init__(
@@ -105,6 +109,8 @@ class Intake:
         accounts: Collection[str],
         default_account: str | None,
         aliases: Mapping[str, ModelTarget],
+        prices: Callable[[], Prices] = Prices,
+        budget_of: Callable[[str], Budget | None] = lambda _: None,
     ) -> None:
         self._registry = registry
         self._clock = clock
@@ -113,6 +119,8 @@ class Intake:
         self._accounts = AccountRules(registry.routes(), accounts)
         self._default_account = default_account
         self._aliases = aliases
+        self._prices = prices
+        self._budget_of = budget_of
 
     def set_defaults(self, urls: CallbackUrls, default_account: str | None) -> None:
         """Replace the settings for tasks that are sent from now on; see the constructor."""
@@ -138,7 +146,7 @@ class Intake:
             raise RequestInvalid([*problems, *unknown])
         if unknown:
             raise FieldsUnknown(unknown)
-        now = self._clock.now()
+        now, model = self._clock.now(), model_of(request)
         return NewTask(
             id=make_task_id(now, secrets.token_bytes(RANDOM_BYTES)),
             route=route.name,
@@ -150,8 +158,10 @@ class Intake:
             submit_state=SubmitState.QUEUED,
             request=orjson.dumps(request).decode(),
             body=request,
-            model=model_of(request),
+            model=model,
             size=coarse_size(request),
+            price=self._prices().estimate_request(route.name, model, request),
+            budget=self._budget_of(account),
             fallbacks=fallbacks or wanted.fallbacks,
             retry_of=wanted.retry_of,
             labels=wanted.labels,

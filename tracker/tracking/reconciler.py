@@ -19,6 +19,7 @@ from tracker.domain.durations import NOTHING_LEARNED, Durations
 from tracker.domain.judge import judge
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.observation import Source
+from tracker.domain.prices import Prices
 from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import Reason
 from tracker.logs import get_logger, written_together
@@ -73,15 +74,25 @@ class _Judge(Struct, frozen=True):
         durations: how long tasks usually take.
         healthy_lanes: the (account, provider) pairs whose callbacks are healthy.
         draw: numbers from 0 to 1 for jitter; called on the writer thread.
+        prices: the price list as it is now; called on the writer thread.
     """
 
     policy_of: Callable[[str], PollPolicy]
     interval_of: Mapping[str, float]
     healthy_lanes: frozenset[tuple[str, str]]
     draw: Callable[[], float]
+    prices: Callable[[], Prices]
     durations: Durations = NOTHING_LEARNED
 
     def __call__(self, task: Task, observation: Observation, seen: Callable[[str], bool]) -> tuple[Step, ...]:
+        reading = observation.reading
+        if (
+            reading.status is not None
+            and reading.status.is_terminal
+            and reading.cost is None
+            and (estimate := self.prices().estimate_result(task, reading)) is not None
+        ):
+            observation = replace(observation, reading=replace(reading, cost=estimate))
         timing = PollTiming(
             policy=self.policy_of(task.provider),
             suggested_interval_s=self.interval_of.get(task.route, 0.0),
@@ -101,6 +112,7 @@ class Reconciler:
         interval_of: the poll interval that a route's contract suggests, seconds.
         redactor: masks secrets in upstream messages; a message about a rejected key may quote it.
         draw: numbers from 0 to 1 for jitter.
+        prices: the price list as it is now, for tasks whose upstream does not say what they cost.
     """
 
     def __init__(
@@ -111,11 +123,12 @@ class Reconciler:
         interval_of: Mapping[str, float],
         redactor: Redactor,
         draw: Callable[[], float] = random.random,
+        prices: Callable[[], Prices] = Prices,
     ) -> None:
         self._store = store
         self._redactor = redactor
         self._health = CallbackHealth()
-        self._judge = _Judge(cache(policy_of), interval_of, self._health.healthy, draw)
+        self._judge = _Judge(cache(policy_of), interval_of, self._health.healthy, draw, prices)
         self.callbacks = 0
         """How many observations of callbacks came since the start."""
         store.subscribe_commits(self._note_ends)

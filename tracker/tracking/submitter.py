@@ -21,7 +21,8 @@ from tracker.domain.task import SubmitState
 from tracker.errors import StoreUnavailable
 from tracker.logs import get_logger
 from tracker.tracking.create_calls import CreateCalls
-from tracker.tracking.intake import SEND_MARGIN_S, fingerprint, not_sendable
+from tracker.tracking.intake import SEND_MARGIN_S, not_sendable
+from tracker.tracking.submit_checks import Checked, check_submit, find_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,12 +128,13 @@ class Submitter:
             RequestInvalid: unknown route or account, or a body that the upstream would certainly refuse.
             IdempotencyConflict: the key is known with another payload.
             SubmitInFlight: the key is known and its first attempt is not decided yet.
+            BudgetExceeded: nothing was recorded or sent.
             StoreUnavailable: nothing was recorded or sent.
             WriteUnknown: nothing was sent; the task may have been recorded, and is then sent after a restart.
         """
         if self._draining:
             raise StoreUnavailable("the tracker is stopping")
-        known = await self._find_known(wanted)
+        known = await find_known(self._store, wanted)
         if known is not None:
             return Submitted(known, is_new=False)
         new = await asyncio.to_thread(self._intake.draft, wanted)  # it encodes a request of up to 32 MB twice
@@ -148,12 +150,9 @@ class Submitter:
             return Submitted(created.record, is_new=True, is_decided=False)
         return await self._after(created.record, send.attempt.result())
 
-    async def check(self, wanted: SubmitRequest) -> TaskRecord | None:
-        """Raise what `submit` would raise because of the request, else return the task of its key if it is known."""
-        known = await self._find_known(wanted)
-        if known is None:
-            await asyncio.to_thread(self._intake.draft, wanted)
-        return known
+    async def check(self, wanted: SubmitRequest) -> Checked:
+        """Raise what `submit` would raise because of the request, else return what is known of it."""
+        return await check_submit(self._store, self._intake, wanted)
 
     async def _has_ended(self, send: _Send) -> bool:
         """Wait for a send, which continues if the client disconnects; False if it was released before its end."""
@@ -298,18 +297,6 @@ class Submitter:
             send.released.set()
 
     # -- parts ---------------------------------------------------------------------------------------------
-
-    async def _find_known(self, wanted: SubmitRequest) -> TaskRecord | None:
-        """The task that was submitted with this key before.
-
-        Comes before every other check: a changed alias, account or rule does not make it another payload. For a submit
-        without an account, the account that was chosen then counts, even if the default has changed.
-        """
-        if wanted.idempotency_key is None:
-            return None
-        return await self._store.find_submit(
-            wanted.idempotency_key, lambda account: fingerprint(wanted, wanted.account or account)
-        )
 
     async def _record(self, task: Task, reading: Reading, payload: Payload) -> Task:
         """Store the outcome, however long the store refuses writes: a paid job's id must not be lost.

@@ -13,7 +13,7 @@ from tracker.domain.ids import shown_id
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound, TaskNotFound
-from tracker.store.sqlite import counts, gauges, lists, model_lists, pruning, slots
+from tracker.store.sqlite import costs, counts, gauges, lists, model_lists, pruning, slots
 from tracker.store.sqlite.connections import Connections
 from tracker.store.sqlite.durations import SELECT_WINDOWS, durations_from
 from tracker.store.sqlite.events import (
@@ -50,6 +50,7 @@ from tracker.store.values import DeliveryPage, Page
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
+    from decimal import Decimal
     from pathlib import Path
 
     from tracker.domain.ai_models import ModelList
@@ -255,6 +256,9 @@ class SqliteReader:
 
     async def count_open(self) -> OpenCounts:
         return await counts.count_open(self._rows, self._now_ms())
+
+    async def read_spent(self, account: str, at: datetime, currency: str) -> Decimal:
+        return costs.spent_of(await self._rows(costs.SELECT_SPENT, costs.spent_values(account, at, currency)))
 
     async def find_prunable(self, cutoffs: Cutoffs, cursor: str, limit: int) -> PrunablePage:
         return await pruning.find_prunable(self._rows, cutoffs, cursor, limit)

@@ -11,7 +11,8 @@ from tracker.domain.records import TaskRecord
 from tracker.domain.task import SubmitState, Task
 from tracker.domain.user_messages import user_message
 from tracker.errors import IdempotencyConflict, SubmitInFlight, TaskNotFound
-from tracker.store.sqlite.rows import RECORD_COLUMNS, TASK, record_from, task_from, to_ms
+from tracker.store.sqlite.costs import check_budget
+from tracker.store.sqlite.rows import RECORD_COLUMNS, TASK, cost_values, record_from, task_from, to_ms
 from tracker.store.sqlite.unmatched import unpark
 from tracker.store.values import Created
 
@@ -44,6 +45,7 @@ def create_task(tx: Transaction, new: NewTask) -> Created:
     known = _find_repeated(tx.db, new)
     if known is not None:
         return Created(known, is_new=False)
+    check_budget(tx, new)
     task = Task(
         id=new.id,
         route=new.route,
@@ -58,6 +60,7 @@ def create_task(tx: Transaction, new: NewTask) -> Created:
         due_at=new.due_at,
         submit_state=new.submit_state,
         expects_callback=new.expects_callback,
+        price=new.price,
     )
     if task.external_id is not None:
         task = unpark(tx.db, task, new.created_at)
@@ -121,8 +124,8 @@ def _insert_task(tx: Transaction, task: Task, new: NewTask) -> None:
         """
         INSERT INTO tasks (id, route, provider, account, asset, external_id, model, size, status, user_message,
             created_at, due_at, holder, progress_at, submit_state, expects_callback, idempotency_key, fingerprint,
-            origin, retry_of)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            origin, retry_of, price_amount, price_currency)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             task.id,
@@ -145,6 +148,7 @@ def _insert_task(tx: Transaction, task: Task, new: NewTask) -> None:
             new.fingerprint,
             new.origin.value,
             new.retry_of,
+            *cost_values(task.price)[:2],
         ),
     )
     if new.request is not None:

@@ -1,0 +1,212 @@
+"""What tasks cost: by the upstream's own words, by the price list, and against the budget of their account."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_accounts import RecordingUpstream, listening
+from tests.kits.daemon import (
+    KEY_ENV,
+    NEVER_POLLS,
+    ApiClient,
+    Json,
+    Ran,
+    Setting,
+    account,
+    run_tracker,
+    running_daemon,
+)
+from tracker.cli.session import load_served
+from tracker.errors import ConfigError
+from tracker.sandbox import DEFAULT_KEY
+
+SONG = {"customMode": False, "instrumental": True, "model": "V5", "prompt": "rain"}
+VIDEO = {"model": "wan2.5-t2v-preview", "input": {"prompt": "rain"}, "parameters": {"duration": 5}}
+PRICES = """
+[prices]
+currency = "EUR"
+"suno.generate" = { per_call = 0.08 }
+"suno.generate:V4" = { per_call = 0.05 }
+"dashscope.video" = { per_call = 0.01, per_second = 0.1 }
+"openai.chat" = { per_1k_tokens = 0.002 }
+"""
+BUDGET = "[budget]\ndaily = 0.2\n"
+ESTIMATE = {"currency": "EUR", "kind": "estimate"}
+CREATE = "/dashscope/v1/services/aigc/video-generation/video-synthesis"
+
+
+def setting_of(upstream: RecordingUpstream, tables: str) -> Setting:
+    """A daemon whose only account is at the upstream."""
+    return Setting(upstream.url, poll=NEVER_POLLS, tables=tables)
+
+
+async def polled(api: ApiClient, task: Json) -> Json:
+    """The task after a poll."""
+    assert (await api.call("POST", f"/v1/tasks/{task['id']}/poll"))[0] == 200
+    return await api.get(f"/v1/tasks/{task['id']}")
+
+
+def song_made(tracks: int = 1) -> tuple[int, Json]:
+    """The answer to a query for a song."""
+    clips = [{"audioUrl": f"https://cdn.example.com/{n}.mp3", "duration": 90} for n in range(tracks)]
+    return 200, {"code": 200, "msg": "success", "data": {"status": "SUCCESS", "response": {"sunoData": clips}}}
+
+
+async def test_what_ended_tasks_cost(tmp_path: Path) -> None:
+    """A price per call, one per second of the result, one per token, one of a model, and the upstream's own words."""
+    async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES)) as api:
+        upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
+        upstream.answers["/suno/query/task"] = song_made()
+        song = await api.submit("suno.generate", SONG)
+        assert song["cost"] is None, "nothing is known before the end"
+        assert (await polled(api, song))["cost"] == {"amount": 0.08, **ESTIMATE}
+        upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s2"}})
+        older = await polled(api, await api.submit("suno.generate", {**SONG, "model": "V4"}))
+        assert older["cost"] == {"amount": 0.05, **ESTIMATE}
+
+        upstream.answers[CREATE] = (200, {"output": {"task_id": "v1", "task_status": "PENDING"}})
+        done = {"task_id": "v1", "task_status": "SUCCEEDED", "video_url": "https://cdn.example.com/1.mp4"}
+        upstream.answers["/dashscope/v1/tasks"] = (200, {"output": done, "usage": {"duration": 8, "SR": 720}})
+        video = await polled(api, await api.submit("dashscope.video", VIDEO))
+        assert video["cost"] == {"amount": 0.81, **ESTIMATE}, "the result is longer than was asked for"
+        assert video["usage"] == {"duration": 8, "SR": 720}
+
+        usage = {"prompt_tokens": 400, "completion_tokens": 100}
+        answer: Json = {"choices": [{"message": {"content": "hi"}}], "usage": usage}
+        upstream.answers["/openai/v1/chat"] = (200, answer)
+        chat = {"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}]}
+        assert (await api.submit("openai.chat", chat))["cost"] == {"amount": 0.001, **ESTIMATE}
+        answer["usage"] = {**usage, "cost": 0.5}
+        paid = await api.submit("openai.chat", chat)
+        assert paid["cost"] == {"amount": 0.5, "currency": "USD", "kind": "actual"}
+
+
+async def submitted(api: ApiClient, **body: Json) -> tuple[int, Json]:
+    """Submit a song; status and JSON."""
+    return await api.call("POST", "/v1/tasks", {"route": "suno.generate", "request": SONG, **body})
+
+
+async def test_a_submit_beyond_the_budget_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    """Open and ended tasks of the day count, refused ones do not; the refusal says how much, and until when."""
+    async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES + BUDGET)) as api:
+        upstream.answers["/suno/generate"] = (200, {"code": 413, "msg": "too long", "data": None})
+        assert (await submitted(api))[1]["status"] == "FAILED"
+        upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
+        first = (await submitted(api, idempotency_key="one"))[1]
+        upstream.answers["/suno/query/task"] = song_made()
+        await polled(api, first)
+        assert (await submitted(api))[0] == 201
+        status, problem = await submitted(api)
+        assert (status, problem["reason"], problem["title"]) == (402, "quota_exhausted", "Payment Required")
+        assert problem["detail"].startswith(
+            "The budget of account default is 0.2 EUR a day: 0.16 EUR are spent or reserved today, and this request "
+            "would cost about 0.08 EUR; it resets at "
+        )
+        assert (len(upstream.bodies), len((await api.get("/v1/tasks"))["items"])) == (3, 3), "nothing sent or recorded"
+        assert (await submitted(api, dry_run=True))[0] == 402
+        assert (await submitted(api, idempotency_key="one"))[0] == 200, "a known key costs nothing"
+        assert (await api.call("POST", f"/v1/tasks/{first['id']}/resubmit", {"confirm": True}))[0] == 402
+        cheaper = {"route": "suno.generate", "request": {**SONG, "model": "V4"}}
+        assert (await api.call("POST", "/v1/tasks", cheaper))[0] == 402, "0.16 and 0.05 are more than 0.2"
+        unpriced = {"route": "suno.generate-lyrics", "request": {"prompt": "rain"}}
+        upstream.answers["/suno/generate-lyrics"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "l1"}})
+        assert (await api.call("POST", "/v1/tasks", unpriced))[0] == 201, "the budget is not used up"
+        assert len((await api.get("/v1/tasks"))["items"]) == 4
+
+
+async def test_the_command_says_why_it_was_not_sent(tmp_path: Path) -> None:
+    """``submit`` exits with 1; a dry run prints the price, that of a batch the sum."""
+    async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES + BUDGET)) as api:
+
+        async def submit(*arguments: str) -> Ran:
+            env = {"TRACKER_URL": api.tracker.url, "TRACKER_API_TOKEN": "fake"}
+            return await run_tracker("submit", *arguments, directory=tmp_path, env=env)
+
+        song = ("suno.generate", "-d", json.dumps(SONG))
+        dry = await submit(*song, "--dry-run")
+        assert (dry.code, dry.out, dry.err) == (
+            0,
+            "",
+            "the request is valid; it would cost about 0.08 EUR; nothing was sent\n",
+        )
+        assert (await submit(*song, "--dry-run", "--json")).json == {"price": {"amount": 0.08, **ESTIMATE}}
+        lines = [{"request": SONG}, {"request": SONG}, {"route": "suno.generate-lyrics", "request": {"prompt": "x"}}]
+        (tmp_path / "songs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        batch = ("suno.generate", "--batch", "songs.jsonl")
+        dry = await submit(*batch, "--dry-run")
+        assert dry.err == ("3 requests checked, all valid; about 0.16 EUR and 1 without a price; nothing was sent\n")
+        upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
+        assert (await submit(*batch)).code == 0
+        refused = await submit(*song)
+        assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
+        assert "The budget of account default is 0.2 EUR a day: 0.16 EUR are spent or reserved today" in refused.err
+        again = tmp_path / "more.jsonl"
+        again.write_text(json.dumps({"request": SONG}))
+        refused = await submit("suno.generate", "--batch", "more.jsonl")
+        assert (refused.code, "nothing was sent" in refused.err) == (1, True)
+
+
+async def test_parallel_submits_do_not_exceed_a_budget_together(tmp_path: Path) -> None:
+    """Each is checked in the transaction that records it."""
+    async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES + BUDGET)) as api:
+        upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
+        results = await asyncio.gather(*(submitted(api) for _ in range(20)))
+        assert sorted(status for status, _ in results) == [201] * 2 + [402] * 18
+        assert len(upstream.bodies) == 2
+
+
+async def test_a_budget_of_zero_allows_nothing_but_what_is_free(tmp_path: Path) -> None:
+    """Also a route without a price is refused; a job that was created elsewhere is followed all the same."""
+    free = '[prices]\n"suno.style-generate" = { per_call = 0 }\n[budget.accounts]\ndefault = 0\n'
+    async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, free)) as api:
+        assert (await submitted(api))[0] == 402
+        style = {"route": "suno.style-generate", "request": {"content": "pop"}}
+        assert (await api.call("POST", "/v1/tasks", style))[0] == 201
+        assert (await api.call("POST", "/v1/tasks", {"route": "suno.generate", "external_id": "s1"}))[0] == 201
+        assert len(upstream.bodies) == 1
+
+
+async def test_a_reload_changes_prices_and_budgets(tmp_path: Path) -> None:
+    """For the submits from then on."""
+    async with listening() as upstream:
+        setting = setting_of(upstream, PRICES + BUDGET)
+        async with running_daemon(tmp_path, setting) as api:
+            upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
+            file = Setting(upstream.url, tables=PRICES + "[budget]\ndaily = 0.05\n", port=setting.port).write(tmp_path)
+            changed, unchanged = api.tracker.reload(load_served(file, {KEY_ENV: DEFAULT_KEY}))
+            assert ("budget.daily" in changed, unchanged) == (True, [])
+            assert (await submitted(api))[0] == 402
+
+
+@pytest.mark.parametrize(
+    ("tables", "problem"),
+    [
+        (
+            '[prices]\n"suno.generat" = { per_call = 1 }',
+            "prices.suno.generat: unknown route; did you mean suno.generate",
+        ),
+        ('[prices]\n"suno.generate:" = { per_call = 1 }', "prices.suno.generate:: has no model after the colon"),
+        ('[prices]\n"suno.generate" = {}', "prices.suno.generate: has no price; set one of per_call, per_second"),
+        ('[prices]\n"suno.generate" = { per_cal = 1 }', "prices.suno.generate.per_cal: unknown key; did you mean"),
+        ('[prices]\n"suno.generate" = { per_call = -1 }', "prices.suno.generate.per_call: must be greater than"),
+        ('[prices]\n"suno.generate" = { per_call = "x" }', "prices.suno.generate.per_call: must be a number"),
+        ('[prices]\n"suno.generate" = { per_call = true }', "prices.suno.generate.per_call: must be a number"),
+        ('[prices]\n"suno.generate" = 1', "prices.suno.generate: must be a table"),
+        ('[prices]\ncurrency = "dollars"', 'prices.currency: is not a currency; write for example "USD"'),
+        ("[budget]\ndaily = -5", "budget.daily: must be greater than or equal to 0"),
+        ("[budget.accounts]\ndefalt = 5", "budget.accounts.defalt: unknown account; did you mean default?"),
+        ("[budget.accounts]\nother = 5", "budget.accounts.other: unknown account; add [accounts.other]"),
+    ],
+)
+def test_mistakes_in_prices_and_budgets(tmp_path: Path, tables: str, problem: str) -> None:
+    """One line each, with the file, the key and how to fix it."""
+    file = tmp_path / "tracker.toml"
+    file.write_text(f"{tables}\n{account('default', 'http://127.0.0.1:9')}")
+    with pytest.raises(ConfigError) as caught:
+        load_served(file, {KEY_ENV: DEFAULT_KEY})
+    (line,) = caught.value.problems
+    assert line.startswith(f"{file}: {problem}")
