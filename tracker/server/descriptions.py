@@ -200,6 +200,7 @@ _BASES: Final[Mapping[str, str]] = {
     "DeliveryDetail": "DeliveryRecord",
     "FeedEventView": "EventRecord",
     "NotReadyView": "ProblemView",
+    "OverBudgetView": "ProblemView",
     "RouteDetail": "RouteView",
 }
 

@@ -243,7 +243,7 @@ class NotReadyView(ProblemView, kw_only=True):
 class OverBudgetView(ProblemView, kw_only=True):
     """The submit does not fit into the budget of its account; nothing was recorded or sent."""
 
-    reason: Annotated[Reason, Meta(description="quota_exhausted")]
+    reason: Annotated[Reason, Meta(description="Always quota_exhausted.")]
 
 
 PROBLEMS = (ProblemView, NotReadyView, OverBudgetView)
