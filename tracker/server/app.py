@@ -177,7 +177,7 @@ def _problem_of(error: Exception, method: str, route: str) -> Problem:
         case IdempotencyConflict():
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-conflict", f"{error}.")
         case BudgetExceeded():
-            detail = sentence(str(error))
+            detail = sentence(error)
             return Problem(HTTPStatus.PAYMENT_REQUIRED, "over-budget", detail, reason=Reason.QUOTA_EXHAUSTED)
         case SubmitInFlight():
             headers = {"Retry-After": str(RETRY_AFTER_S)}
