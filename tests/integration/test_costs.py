@@ -150,6 +150,79 @@ async def test_the_command_says_why_it_was_not_sent(tmp_path: Path) -> None:
         assert (refused.code, "nothing was sent" in refused.err) == (1, True)
 
 
+async def test_sums_of_costs(tmp_path: Path) -> None:
+    """By day, route and label; what was refused costs nothing, and each kind and currency is a sum of its own."""
+    async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES)) as api:
+        upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
+        upstream.answers["/suno/query/task"] = song_made()
+        for user in ("anna", "anna", "bert"):
+            await polled(api, await api.submit("suno.generate", SONG, labels={"user": user}))
+        style = {"code": 200, "msg": "ok", "data": {"result": "pop", "creditsConsumed": 0.4, "creditsRemaining": 96}}
+        upstream.answers["/suno/style-generate"] = (200, style)
+        await api.submit("suno.style-generate", {"content": "pop"}, labels={"user": "anna"})
+        upstream.answers["/suno/generate"] = (200, {"code": 413, "msg": "too long", "data": None})
+        await api.submit("suno.generate", SONG, labels={"user": "bert"})
+        cost = (await api.get("/v1/stats"))["cost"]
+        actual = {"amount": 0.4, "currency": "credits", "kind": "actual", "tasks": 1}
+        songs = {"amount": 0.24, **ESTIMATE, "tasks": 3}
+        (day,) = {one["day"] for one in cost["days"]}
+        assert cost["days"] == [{"day": day, **songs}, {"day": day, **actual}]
+        assert cost["routes"] == [{"route": "suno.generate", **songs}, {"route": "suno.style-generate", **actual}]
+        assert cost["labels"] == [
+            {"label": "user", "value": "anna", **actual},
+            {"label": "user", "value": "anna", "amount": 0.16, **ESTIMATE, "tasks": 2},
+            {"label": "user", "value": "bert", "amount": 0.08, **ESTIMATE, "tasks": 1},
+        ]
+        env = {"TRACKER_URL": api.tracker.url, "TRACKER_API_TOKEN": "fake"}
+        shown = await run_tracker("status", directory=tmp_path, env=env)
+        assert "Costs     today (UTC) 0.24 EUR estimated, 0.4 credits\n" in shown.out
+
+
+ACCEPTED = (200, {"code": 0, "message": "SUCCEED", "data": {"task_id": "k1", "task_status": "submitted"}})
+KLING = {"model_name": "kling-v3-omni", "prompt": "a kite"}
+PROBABLY = "It failed after the service had accepted it, so it was probably charged"
+
+
+async def test_failed_but_charged_and_refunded_are_told_apart(tmp_path: Path) -> None:
+    """``why`` says it in a sentence, by the codes and fields of the provider, and so does ``show``."""
+    async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES)) as api:
+
+        async def why(task: Json) -> str:
+            return " ".join((await api.get(f"/v1/tasks/{task['id']}/why"))["notes"])
+
+        async def show(task: Json) -> str:
+            env = {"TRACKER_URL": api.tracker.url, "TRACKER_API_TOKEN": "fake"}
+            return (await run_tracker("show", str(task["id"]), directory=tmp_path, env=env)).out
+
+        videos = "/transtreams/kling/v1/videos/omni-video"
+        upstream.answers[f"{videos}/k1"] = (
+            200,
+            {"code": 0, "data": {"task_id": "k1", "task_status": "failed", "final_unit_deduction": "1"}},
+        )
+        upstream.answers[videos] = ACCEPTED
+        charged = await polled(api, await api.submit("kling.omni-video", KLING))
+        assert charged["cost"] == {"amount": 1, "currency": "units", "kind": "actual"}
+        assert "It failed, and the service charged 1 unit." in await why(charged)
+        assert "It failed, and the service charged 1 unit.\n" in await show(charged)
+
+        upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
+        song = await api.submit("suno.generate", SONG)
+        body: Json = {"code": 200, "msg": "ok", "data": {"status": "GENERATE_AUDIO_FAILED", "errorMessage": "no"}}
+        upstream.answers["/suno/query/task"] = (200, body)
+        probably = await polled(api, song)
+        assert probably["cost"] == {"amount": 0.08, **ESTIMATE}
+        assert f"{PROBABLY}: about 0.08 EUR, by your price list." in await why(probably)
+
+        upstream.answers["/suno/query/task"] = (200, {**body, "data": {**body["data"], "errorCode": 531}})
+        refunded = await polled(api, await api.submit("suno.generate", SONG))
+        assert refunded["cost"] == {"amount": 0, "currency": "credits", "kind": "actual"}
+        assert "It failed, and the service refunded it." in await why(refunded)
+
+        upstream.answers["/suno/generate"] = (200, {"code": 413, "msg": "too long", "data": None})
+        refused = await api.submit("suno.generate", SONG)
+        assert (refused["cost"], "Nothing was charged." in await why(refused)) == (None, True)
+
+
 async def test_parallel_submits_do_not_exceed_a_budget_together(tmp_path: Path) -> None:
     """Each is checked in the transaction that records it."""
     async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES + BUDGET)) as api:

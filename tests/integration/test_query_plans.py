@@ -25,7 +25,7 @@ FILL = (
     """,
     f"""{ITEMS}
     UPDATE tasks SET status = 'FAILED', reason = iif(n % 2, 'generation_failed', 'expired'), finished_at = 1,
-        due_at = NULL
+        due_at = NULL, cost_amount = n, cost_currency = 'USD', cost_kind = 'estimate'
     FROM item WHERE id = {ID} AND n % 10 <> 0
     """,
     f"{ITEMS} INSERT INTO labels (task_id, name, value) SELECT {ID}, 'user', n FROM item",

@@ -202,6 +202,7 @@ def echo_task(task: Mapping[str, Json], now: datetime | None = None) -> None:
             *((f"label {name}", value) for name, value in (task.get("labels") or {}).items()),
             *((name, both_times(task[name], now)) for name in times if task.get(name)),
             ("took", _took(task)),
+            ("cost", _charge(task)),
         ]
     )
     for output in task.get("outputs") or []:
@@ -212,6 +213,18 @@ def echo_task(task: Mapping[str, Json], now: datetime | None = None) -> None:
         click.echo(f"output {output['n']}  {', '.join(parts)}")
         if where:
             click.echo(f"  {where}")
+
+
+def _charge(task: Mapping[str, Json]) -> str:
+    """What an ended task cost, as one sentence."""
+    from tracker.domain.costs import Cost, CostKind, describe_charge, exact
+
+    shown = task.get("cost")
+    amount = exact(shown["amount"]) if shown else None
+    if not shown or amount is None or task["status"] not in ENDS:
+        return ""
+    cost = Cost(amount, clean(shown["currency"]), CostKind(shown["kind"]))
+    return describe_charge(failed=task["status"] == "FAILED", cost=cost)
 
 
 def _took(task: Mapping[str, Json]) -> str:

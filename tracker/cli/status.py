@@ -9,7 +9,7 @@ import click
 
 from tracker.cli.client import Client, Json
 from tracker.cli.exits import FAILED
-from tracker.cli.render import clock_time, echo_columns, echo_json, localize, when
+from tracker.cli.render import clock_time, describe_amount, echo_columns, echo_json, localize, when
 from tracker.cli.session import Session, json_option, with_session
 from tracker.cli.tables import table_lines
 from tracker.domain.text import about, size
@@ -72,6 +72,8 @@ def _sections(found: Json, facts: Mapping[str, Json], now: datetime) -> Iterator
     archives = stats["archives"]
     waiting = archives["pending"] + archives["running"]
     yield "Archive", [_counts(waiting=waiting, saved=archives["stored"], given_up=archives["dead"])]
+    if costs := _costs(stats.get("cost") or {}, now):
+        yield "Costs", [f"today (UTC) {', '.join(costs)}"]
     yield "Troubles", found["troubles"] or ["none"]
 
 
@@ -89,6 +91,13 @@ def _account(account: Mapping[str, Json]) -> tuple[str, ...]:
 def _oldest(stats: Mapping[str, Json], name: str, now: datetime) -> str:
     at = stats.get(f"oldest_{name.lower()}_at")
     return f" (the oldest for {about((now - datetime.fromisoformat(at)).total_seconds())})" if at else ""
+
+
+def _costs(cost: Mapping[str, Json], now: datetime) -> list[str]:
+    """What the tasks that were created today cost; older daemons do not add it up."""
+    today = now.astimezone(UTC).date().isoformat()
+    kinds = {"actual": "", "estimate": " estimated"}
+    return [f"{describe_amount(one)}{kinds[one['kind']]}" for one in cost.get("days", ()) if one["day"] == today]
 
 
 def _waiting(stats: Mapping[str, Json]) -> list[str]:

@@ -10,6 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import StrEnum
 from typing import NamedTuple
 
+_PROBABLY = "It failed after the service had accepted it, so it was probably charged"
 LEAST = Decimal("1e-9")
 """Smaller amounts are rounded."""
 MOST = 1_000_000
@@ -78,3 +79,25 @@ def charge_of(stated: Cost | None, price: Cost | None, *, is_refused: bool) -> t
         return stated, stated if stated.currency.isupper() else None
     # units of the upstream's own (in small letters) are worth what the request was estimated at
     return stated, stated if price.currency == stated.currency else price
+
+
+def describe_charge(*, failed: bool, cost: Cost | None, is_refused: bool | None = None) -> str:
+    """What an ended task cost, as one sentence; empty where nothing is known.
+
+    Args:
+        failed: whether it FAILED.
+        cost: what it cost.
+        is_refused: whether the service certainly did not accept it; None: not known.
+    """
+    if cost is None:
+        if not failed:
+            return ""
+        if is_refused is None:
+            return ""
+        return "Nothing was charged." if is_refused else f"{_PROBABLY}."
+    if cost.kind is CostKind.ESTIMATE:
+        price = f"about {cost}, by your price list"
+        return f"{_PROBABLY}: {price}." if failed else f"It cost {price}."
+    if not failed:
+        return f"It cost {cost}, by the service's own figures."
+    return f"It failed, and the service charged {cost}." if cost.amount else "It failed, and the service refunded it."

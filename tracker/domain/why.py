@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from tracker.domain.advice import ActionView, list_actions
 from tracker.domain.archives import archive_notes, archive_steps
+from tracker.domain.costs import describe_charge
 from tracker.domain.durations import LEAST_SAMPLES, NOTHING_LEARNED
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.next_steps import ends_by, next_of_held, next_of_hooks, next_of_task
@@ -199,6 +200,8 @@ def _own_notes(history: TaskHistory) -> list[str]:
             notes.append(f"The last poll failed: {task.poll_trouble}.")
     elif task.is_canceled and task.submit_state in {SubmitState.SENDING, SubmitState.AMBIGUOUS, SubmitState.ACCEPTED}:
         notes.append("The service does not know that the task was canceled, and may charge for the job.")
+    if charge := _charge(task):
+        notes.append(charge)
     for delivery in history.deliveries:
         if delivery.status in {DeliveryStatus.DEAD, DeliveryStatus.FAILED}:
             printed = _last_line(delivery.output)
@@ -208,6 +211,18 @@ def _own_notes(history: TaskHistory) -> list[str]:
             why = f": {', '.join(causes)}" if causes else ""
             notes.append(f"The hook {delivery.hook} gave up on {delivery.event}{tried}{why}.")
     return notes
+
+
+def _charge(task: Task) -> str:
+    """What an ended task cost; where nothing is known the summary of these reasons has said that it may be charged."""
+    if not task.status.is_terminal:
+        return ""
+    is_open = task.submit_state is not SubmitState.REFUSED and (task.is_canceled or task.is_given_up)
+    return describe_charge(
+        failed=task.status is Status.FAILED,
+        cost=task.cost,
+        is_refused=None if is_open else task.submit_state is SubmitState.REFUSED,
+    )
 
 
 def _last_line(output: str | None) -> str:

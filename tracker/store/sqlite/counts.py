@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tracker.domain.records import iso
+from tracker.store.sqlite.costs import read_sums
 from tracker.store.sqlite.rows import from_ms
 from tracker.store.sqlite.slots import count_waiting
 from tracker.store.values import Lane, OpenCounts
@@ -149,6 +150,7 @@ async def stats(read: ReadRows, now_ms: int) -> dict[str, Any]:
         "oldest_due_poll_at": iso(from_ms(oldest)),
         "parked_callbacks": parked,
         "rejected_callbacks": rejected,
+        "cost": await read_sums(read, now_ms),
     }
 
 
