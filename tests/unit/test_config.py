@@ -144,7 +144,9 @@ def test_the_commented_examples_are_valid(tmp_path: Path) -> None:
     """Every commented key is valid TOML with a valid value."""
     text = DOCUMENTED.read_text(encoding="utf-8")
     text = re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text)
-    text = re.sub(r"(?m)^(api_token_file|api_key_file|secret_file|api_key_env|secret_env) = .*$", r"", text)
+    text = re.sub(
+        r"(?m)^(api_token_file|api_key_file|secret_file|headers_file|api_key_env|secret_env) = .*$", r"", text
+    )
     text = text.replace("[accounts.default]", '[accounts.default]\napi_key_env = "FAKE"')
     text = text.replace('url = "https://example.com/hook"', 'url = "https://example.com/hook"\nsecret_env = "FAKE"')
     config = load(tmp_path, text)

@@ -51,6 +51,7 @@ RULES: Mapping[str, Rule] = {
                         "hooks archive maintenance", "aiohttp msgspec orjson pydantic structlog"),
     "metrics":     Rule("errors clock logs domain providers store.protocol store.tallies upstream tracking hooks "
                         "archive", "prometheus_client"),
+    "tracing":     Rule("clock domain store.protocol store.values tracking hooks archive",  "opentelemetry"),
     "sandbox":     Rule("",                                         "aiohttp jmespath orjson"),
     "daemon":      Rule("* -cli -demo -sandbox",                    "*"),
     "demo":        Rule("* -cli",                                       "*"),

@@ -239,6 +239,7 @@ class Archiver:
                 self._woken.set()
 
     async def _run(self, job: ArchiveJob) -> None:
+        began = self._clock.now()
         try:
             result = await run_attempt(job, self._context, self._slot(job))
         except asyncio.CancelledError:
@@ -249,7 +250,7 @@ class Archiver:
         if await self._record(job, result):
             # now: the next attempt may be claimed before this task counts as done
             self._attempts.pop((job.task.id, job.identity), None)
-            self.tallies.note(job, result, self._clock.now())
+            self.tallies.note(job, result, began, self._clock.now())
             self._log(job, result)
 
     async def _record(self, job: ArchiveJob, result: ArchiveResult) -> bool:

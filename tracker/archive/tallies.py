@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -26,15 +27,19 @@ class ArchiveTallies:
         attempts: by outcome: ``stored``, ``dead`` or `RETRIED`.
         stored_bytes: in stored files.
         margins: provider -> seconds from the storing of a file to the expiry of its URL, where known; 0 after it.
+        on_attempt: called with each attempt whose result is recorded, its result, and when it began and ended.
     """
 
     attempts: Counter[str] = field(default_factory=Counter)
     stored_bytes: int = 0
     margins: Histograms[str] = field(default_factory=lambda: Histograms(MARGIN_BOUNDS_S))
+    on_attempt: Callable[[ArchiveJob, ArchiveResult, datetime, datetime], None] | None = None
 
-    def note(self, job: ArchiveJob, result: ArchiveResult, now: datetime) -> None:
+    def note(self, job: ArchiveJob, result: ArchiveResult, began: datetime, now: datetime) -> None:
         """Count an attempt whose result is recorded."""
         self.attempts[RETRIED if result.state is ArchiveState.PENDING else result.state.value] += 1
+        if self.on_attempt is not None:
+            self.on_attempt(job, result, began, now)
         if result.file is None:
             return
         self.stored_bytes += result.file.bytes

@@ -76,6 +76,7 @@ def unknown_variables(config: Config, environ: Iterable[str]) -> list[str]:
 def _named_variables(config: Config) -> set[str]:
     """Variables named in the configuration: keys, tokens and secrets."""
     names = {config.server.api_token_env, config.callbacks.secret_env}
+    names |= {config.tracing.headers_env} if config.tracing.headers_env else set()
     names |= {account.api_key_env for account in config.accounts.values() if account.api_key_env}
     names |= {rules.secret_env for rules in config.callbacks.providers.values() if rules.secret_env}
     return names | {hook.secret_env for hook in config.hooks if hook.secret_env}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, create_model, model_validator
 
@@ -234,6 +234,21 @@ if TYPE_CHECKING:
     Messages = _Messages
 else:
     Messages = create_model("Messages", __base__=_Messages, __doc__=_Messages.__doc__, **_keys)
+
+
+class Tracing(Section):
+    """``[tracing]``: where spans of tasks are exported to, by OTLP over HTTP; off without an endpoint."""
+
+    endpoint: VerbatimUrl | None = None
+    headers_env: EnvName | None = None
+    headers_file: ResolvedPath | None = None
+    ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _names_its_headers(self) -> Self:
+        if self.headers_env is not None and self.headers_file is not None:
+            raise Mistake("two sources of headers are set; remove headers_env or headers_file", "headers_file")
+        return self
 
 
 class Log(Section):

@@ -33,6 +33,7 @@ from tracker.config.sections import (
     Retention,
     Server,
     StoreSection,
+    Tracing,
 )
 from tracker.config.sources import store_path
 from tracker.domain.ai_models import ModelTarget
@@ -64,6 +65,7 @@ class Config(Section):
     budget: BudgetTable = Field(default_factory=BudgetTable)
     messages: Messages = Field(default_factory=Messages)
     log: Log = Field(default_factory=Log)
+    tracing: Tracing = Field(default_factory=Tracing)
     hooks: tuple[AnyHook, ...] = ()
 
     _file: Path | None = PrivateAttr(default=None)
@@ -195,6 +197,10 @@ class Config(Section):
         """The secret that signs requests to an HTTP hook; None if it is not configured or not set."""
         return self.secret_of(f"hooks[{hook.name}].secret_file", hook.secret_env, hook.secret_file)
 
+    def tracing_headers(self) -> str | None:
+        """The headers of requests to the collector of traces, as ``name=value,…``; None without any."""
+        return self.secret_of("tracing.headers_file", self.tracing.headers_env, self.tracing.headers_file)
+
     def callback_secret(self) -> bytes:
         """The secret of callback tokens; created beside the store (mode 0600) if none is set.
 
@@ -217,7 +223,7 @@ class Config(Section):
 
     def lookups(self) -> Iterator[Callable[[], str | None]]:
         """A function for each secret that the file names."""
-        yield from (self.api_token, self._given_callback_secret)
+        yield from (self.api_token, self._given_callback_secret, self.tracing_headers)
         yield from (partial(self.account_key, name) for name in self.accounts)
         yield from (partial(self.provider_secret, name) for name in self.callbacks.providers)
         yield from (partial(self.hook_secret, hook) for hook in self.hooks)

@@ -25,7 +25,7 @@ TOP_KEYS = ("environment", "public_url", "hooks_dir", "providers_dir")
 """Keys outside of tables."""
 TABLES = (
     *("server", "store", "accounts", "poll", "callbacks", "archive", "retention", "models", "prices"),
-    *("budget", "messages", "log", "hooks"),
+    *("budget", "messages", "log", "tracing", "hooks"),
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BY_PROVIDER = {"poll", "callbacks", "accounts"}

@@ -184,6 +184,8 @@ class Tracker(Parts):
             troubles=lambda: [*self._troubles(), *self._alarms.describe()],
         )
         self.store.subscribe_commits(self.dispatcher.note_commit)
+        if self._traces is not None:
+            self._traces.watch(self.store, self.submitter.calls, self.dispatcher.tallies, self.archiver.tallies)
         runner = Runner(
             make_app(self._services(tokens)),
             self._clock,
@@ -221,6 +223,8 @@ class Tracker(Parts):
             await self.dispatcher.stop(DRAIN_HOOKS_S)
         await self._client.close()
         await self.store.close()
+        if self._traces is not None:
+            await self._traces.close()
         if self._is_started:
             log.info("tracker.stopped")
 
@@ -331,6 +335,7 @@ class Tracker(Parts):
             public_url=lambda: self._live.config.public_url,
             max_in_flight=self._slots.limit_of,
             tallies=tallies,
+            on_submit=None if self._traces is None else self._traces.note_request,
             metrics=self._metrics(tallies).render,
         )
 

@@ -12,6 +12,7 @@ from tracker.archive.file_storage import make_storage
 from tracker.daemon.provider_files import read_files, read_registry
 from tracker.daemon.reload import Live
 from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
+from tracker.daemon.tracing import make_traces
 from tracker.errors import ConfigError
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.registry import make_runners, read_hooks
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tracker.config import Config
     from tracker.domain.durations import Outlook
     from tracker.domain.task import Task
+    from tracker.store.values import DeliveryJob
 
 
 class Parts:
@@ -76,11 +78,19 @@ class Parts:
             redactor=self.redactor,
             prices=lambda: self._live.prices,
         )
+        self._traces = make_traces(config, self._clock)
         self._storage = make_storage(config.archive_path, config.archive.url)
         self.dispatcher = Dispatcher(
             self.store,
             read_hooks(config),
-            make_runners(Tools(environ=environ, clock=self._clock, locate=self._storage.locate)),
+            make_runners(
+                Tools(
+                    environ=environ,
+                    clock=self._clock,
+                    locate=self._storage.locate,
+                    traceparent=self._traceparent_of,
+                )
+            ),
             self._clock,
             hooks_dir=config.hooks_path,
             redact=self.redactor.text,
@@ -99,6 +109,9 @@ class Parts:
         self.pruning = Pruning(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
         self._disk = DiskSpace(config.store_path.parent)
         self.task_tallies = TaskTallies(self.store, self._clock)
+
+    def _traceparent_of(self, job: DeliveryJob) -> str | None:
+        return None if self._traces is None else self._traces.traceparent_of(job)
 
     def _outlook(self, task: Task) -> Outlook:
         return self.reconciler.durations.outlook(task, self._clock.now())

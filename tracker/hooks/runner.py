@@ -105,11 +105,13 @@ class Tools:
         environ: the daemon's environment; a runner passes on only what the contract lists.
         clock: the source of time.
         locate: where programs find an archived file, by its path in the archive: an absolute path, or a URL.
+        traceparent: what a hook continues the trace of its delivery with; None: nothing is traced.
     """
 
     environ: Mapping[str, str]
     clock: Clock
     locate: Callable[[str], str] = str
+    traceparent: Callable[[DeliveryJob], str | None] = lambda _: None
 
 
 def event_body(job: DeliveryJob) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -27,11 +28,13 @@ class HookTallies:
         deliveries: by hook and outcome: a final status, or `RETRIED`.
         durations: hook -> seconds of each run.
         delays: hook -> seconds from an event to the start of its first run.
+        on_run: called with each run whose result is recorded, its result, and when it began.
     """
 
     deliveries: Counter[tuple[str, str]] = field(default_factory=Counter)
     durations: Histograms[str] = field(default_factory=lambda: Histograms(RUN_BOUNDS_S))
     delays: Histograms[str] = field(default_factory=lambda: Histograms(DELAY_BOUNDS_S))
+    on_run: Callable[[DeliveryJob, AttemptResult, datetime], None] | None = None
 
     def note_start(self, job: DeliveryJob, now: datetime) -> None:
         """Count the start of a run."""
@@ -42,6 +45,8 @@ class HookTallies:
         """Count a run whose result is recorded."""
         is_final = attempt.status is not DeliveryStatus.PENDING
         self.deliveries[job.hook, attempt.status.value if is_final else RETRIED] += 1
+        if self.on_run is not None and attempt.started_at is not None:
+            self.on_run(job, attempt, attempt.started_at)
 
     def note_failed(self, hook: str, count: int) -> None:
         """Count deliveries that failed without a run, because their hook is disabled."""

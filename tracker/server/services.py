@@ -16,10 +16,13 @@ from tracker.domain.records import task_json
 from tracker.server.tallies import HttpTallies
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
     from tracker.domain.health import Health
     from tracker.domain.records import TaskRecord
+    from tracker.domain.task import Task
     from tracker.domain.tokens import CallbackTokens
     from tracker.hooks.dispatcher import Dispatcher
     from tracker.maintenance.model_sync import ModelSync
@@ -59,6 +62,8 @@ class Services:
         public_url: the daemon's URL for the outside; None: not reachable.
         max_in_flight: how many tasks of an account may be in flight; None: any number.
         tallies: counts the requests.
+        on_submit: called with each new task of a request, its header ``traceparent``, when the request came, and the
+            status of its response.
     """
 
     store: Store
@@ -86,6 +91,7 @@ class Services:
     public_url: Callable[[], str | None] = lambda: None
     max_in_flight: Callable[[str], int | None] = lambda _: None
     tallies: HttpTallies = field(default_factory=HttpTallies)
+    on_submit: Callable[[Task, str | None, datetime, int], None] | None = None
 
     def task_json(self, record: TaskRecord) -> dict[str, Any]:
         """The public form of a task, with what is expected of it."""

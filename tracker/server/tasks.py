@@ -66,6 +66,7 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
         Problem: 400 or 413 for a bad body.
         RequestInvalid, IdempotencyConflict, SubmitInFlight, BudgetExceeded, StoreUnavailable: see the submitter.
     """
+    began = services.clock.now()
     body = parse_new_task(await read_json(request))
     match body:
         case RegisterBody():
@@ -96,9 +97,10 @@ async def create_task(services: Services, request: web.Request) -> web.Response:
                 headers["Preference-Applied"] = ", ".join(applied)
             # not sent or not decided yet: 202 as with respond-async, which the client did not ask for
             is_done = submitted.is_decided and not respond_async
-            return _created_response(
-                services, submitted, HTTPStatus.CREATED if is_done else HTTPStatus.ACCEPTED, headers
-            )
+            status = HTTPStatus.CREATED if is_done else HTTPStatus.ACCEPTED
+            if submitted.is_new and services.on_submit is not None:
+                services.on_submit(submitted.record.task, request.headers.get("traceparent"), began, status)
+            return _created_response(services, submitted, status, headers)
 
 
 def _warn(services: Services, submitted: Submitted, body: SubmitBody) -> dict[str, str]:

@@ -17,6 +17,9 @@ from tracker.errors import NotSent, Unanswered
 from tracker.upstream.tallies import REQUEST_BOUNDS_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from tracker.clock import Clock
     from tracker.domain.observation import Payload
     from tracker.domain.task import Task
@@ -37,6 +40,7 @@ class CreateCalls:
 
     Attributes:
         durations: route -> seconds of each request.
+        on_sent: called with each task whose create was sent, when, and why it got no answer; None: it got one.
     """
 
     def __init__(self, client: UpstreamClient, clock: Clock, payloads: Payloads) -> None:
@@ -44,17 +48,19 @@ class CreateCalls:
         self._clock = clock
         self._payloads = payloads
         self.durations: Histograms[str] = Histograms(REQUEST_BOUNDS_S)
+        self.on_sent: Callable[[Task, datetime, str | None], None] | None = None
 
     async def exchange(
         self, task: Task, route: Route, request: WireRequest, *, has_slot: bool
     ) -> tuple[WireReply | None, Reading | None]:
         """Send a create: the answer, or the part that arrived with the reading that its incompleteness means."""
-        timer = self.durations[route.name]
+        timer, began = self.durations[route.name], self._clock.now()
         try:
             reply = await self._client.fetch(
                 task.account, request, provider=route.provider, paid=True, has_slot=has_slot, timer=timer
             )
         except NotSent as error:
+            self._report(task, began, str(error))
             return None, Reading(
                 submission=Submission.DEFERRED,
                 reason=Reason.UPSTREAM_UNAVAILABLE,
@@ -62,11 +68,17 @@ class CreateCalls:
                 detail=f"{NOT_SENT}{error}",
             )
         except Unanswered as error:
+            self._report(task, began, str(error))
             reading = Reading(submission=Submission.AMBIGUOUS, detail=str(error))
             if error.status is None:
                 return None, reading
             return WireReply(error.status, body=error.body, received_at=self._clock.now()), reading
+        self._report(task, began, None)
         return reply, None
+
+    def _report(self, task: Task, began: datetime, error: str | None) -> None:
+        if self.on_sent is not None:
+            self.on_sent(task, began, error)
 
     async def read(
         self, route: Route, provider: Provider, reply: WireReply | None, unread: Reading | None

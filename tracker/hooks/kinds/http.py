@@ -27,7 +27,7 @@ import base64
 import contextlib
 import math
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final, Self
@@ -133,12 +133,19 @@ class HttpRunner:
         clock: the source of time.
         read_max_bytes: see `READ_MAX_BYTES`.
         read_within_s: see `READ_WITHIN_S`.
+        traceparent: see `Tools`.
     """
 
     def __init__(
-        self, clock: Clock, *, read_max_bytes: int = READ_MAX_BYTES, read_within_s: float = READ_WITHIN_S
+        self,
+        clock: Clock,
+        *,
+        read_max_bytes: int = READ_MAX_BYTES,
+        read_within_s: float = READ_WITHIN_S,
+        traceparent: Callable[[DeliveryJob], str | None] = lambda _: None,
     ) -> None:
         self._clock = clock
+        self._traceparent = traceparent
         self._read_max_bytes = read_max_bytes
         self._read_within_s = read_within_s
         self._endpoints: dict[str, _Endpoint] = {}
@@ -170,6 +177,8 @@ class HttpRunner:
             headers = sign(endpoint.signers, job.id, self._clock.now(), payload)
             if job.is_test:
                 headers["webhook-test"] = "true"
+            if (traceparent := self._traceparent(job)) is not None:
+                headers["traceparent"] = traceparent
             own = tuple(headers.items())
             async with endpoint.pool.post(endpoint.url, HEADERS, own, payload, received) as response:
                 content = response.content
@@ -314,4 +323,6 @@ def _is_secret(text: str) -> bool:
         return False
 
 
-KIND = HookKind("http", "url", HttpHook, make_action, lambda tools: HttpRunner(tools.clock))
+KIND = HookKind(
+    "http", "url", HttpHook, make_action, lambda tools: HttpRunner(tools.clock, traceparent=tools.traceparent)
+)

@@ -97,7 +97,7 @@ class ScriptRunner:
     Args:
         environ: the daemon's environment; scripts get a few of its variables.
         start_patience_s: see `START_PATIENCE_S`.
-        locate: see `Tools`.
+        locate, traceparent: see `Tools`.
     """
 
     def __init__(
@@ -106,11 +106,13 @@ class ScriptRunner:
         start_patience_s: float = START_PATIENCE_S,
         *,
         locate: Callable[[str], str] = str,
+        traceparent: Callable[[DeliveryJob], str | None] = lambda _: None,
     ) -> None:
         keep_descriptors()
         self._environ = inherited_environment(environ)
         self._start_patience_s = start_patience_s
         self._locate = locate
+        self._traceparent = traceparent
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
         """Run the script once; see `Runner.run`."""
@@ -121,7 +123,8 @@ class ScriptRunner:
         if argv is None:
             return retry(f"the script for {job.event} no longer exists")
         try:
-            process = await self._start(argv, script_environment(job, self._environ, self._locate), payload)
+            env = script_environment(job, self._environ, self._locate, self._traceparent(job))
+            process = await self._start(argv, env, payload)
         except (OSError, ValueError) as error:
             short = isinstance(error, OSError) and error.errno in SHORTAGES
             return retry(f"cannot be started: {start_problem(argv[0], error)}", blameless=short, unreachable=not short)
@@ -199,5 +202,5 @@ KIND = HookKind(
     "run",
     ScriptHook,
     lambda hook, _secret: ScriptAction.of(hook.run),
-    lambda tools: ScriptRunner(tools.environ, locate=tools.locate),
+    lambda tools: ScriptRunner(tools.environ, locate=tools.locate, traceparent=tools.traceparent),
 )

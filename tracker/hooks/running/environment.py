@@ -30,7 +30,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
 
 
 def script_environment(
-    job: DeliveryJob, environ: Mapping[str, str], locate: Callable[[str], str] = str
+    job: DeliveryJob, environ: Mapping[str, str], locate: Callable[[str], str] = str, traceparent: str | None = None
 ) -> dict[str, str]:
     """The environment of one run: names and values without NUL characters, small enough for any execve.
 
@@ -41,6 +41,7 @@ def script_environment(
         job: the delivery.
         environ: the daemon's environment, for `INHERITED`.
         locate: where an archived file is found, by its path in the archive.
+        traceparent: the run's span; None: nothing is traced.
     """
     task, files = job.record.task, job.record.files
     first = task.outputs[0] if task.outputs else None
@@ -60,6 +61,7 @@ def script_environment(
         "TRACKER_OUTPUT_URL": _uncut(None if first is None or first.authenticated else first.url),
         "TRACKER_OUTPUT_PATH": _uncut(_first_path(task.outputs, files, locate)),
         **({"TRACKER_TEST": "true"} if job.is_test else {}),
+        **({} if traceparent is None else {"TRACEPARENT": traceparent}),
     }
 
 
