@@ -162,7 +162,9 @@ class ServerWorld(World):
         self.services = Services(
             store=self.store,
             reconciler=self.reconciler,
-            feed=EventFeed(self.store, max_streams),
+            feed=EventFeed(
+                self.store, max_streams, lambda task: self.reconciler.durations.outlook(task, self.clock.now())
+            ),
             submitter=cast("Submitter", self.submitter),
             poller=cast("Poller", self.poller),
             model_sync=cast("ModelSync", StandInModelSync()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -107,6 +108,22 @@ async def open_stream(
         begin = await stream.message()
         assert begin.data is None
         yield stream
+
+
+@asynccontextmanager
+async def open_unread(url: Any, query: str = "") -> AsyncIterator[asyncio.StreamReader]:  # noqa: ANN401 - a URL of yarl
+    """Open a stream whose client reads nothing and has no room for much; what came until its end can be read."""
+    unread = socket.socket()
+    unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    unread.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(unread, (url.host, url.port))
+    reader, writer = await asyncio.open_connection(sock=unread, limit=1024)
+    try:
+        writer.write(f"GET /v1/stream{query} HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode())
+        await writer.drain()
+        yield reader
+    finally:
+        writer.close()
 
 
 def seqs(messages: list[Message]) -> list[int]:

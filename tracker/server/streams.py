@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
@@ -184,21 +183,28 @@ class _Sender:
         """Send until the client is gone or the daemon stops."""
         _limit_buffers(self._request)
         # the id lets a client that is cut off before the first event resume here
-        data: bytes | None = self._frame(b"retry: %d\nid: %d\n\n" % (RECONNECT_MS, self._sent_id))
-        feed = self._reader.feed
-        while data is not None:
-            began = time.thread_time()
-            transport, protocol = self._request.transport, self._request.protocol
-            if transport is None or transport.is_closing():
-                return
-            transport.write(data)
-            is_behind = protocol.writing_paused
-            feed.note_work(time.thread_time() - began)
-            if is_behind and not await self._is_read(transport):
+        data = self._frame(b"retry: %d\nid: %d\n\n" % (RECONNECT_MS, self._sent_id))
+        while (transport := self._request.transport) is not None:
+            if self._request.protocol.writing_paused and not await self._is_read(transport):
                 transport.abort()
                 return
-            chunk = await self._reader.next()
-            data = None if chunk is None else self._encode(chunk)
+            self._write(data)
+            chunk = await self._reader.next(self._take)
+            if chunk is None:
+                return
+            data = self._encode(chunk)
+
+    def _take(self, chunk: Chunk) -> bool:
+        """Send a chunk at once if the client has read what came before."""
+        if self._request.protocol.writing_paused:
+            return False
+        self._write(self._encode(chunk))
+        return True
+
+    def _write(self, data: bytes) -> None:
+        transport = self._request.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
 
     async def _is_read(self, transport: asyncio.Transport) -> bool:
         """Wait until the client has read most of what was sent; whether it does.

@@ -15,6 +15,7 @@ behind; afterwards it catches up.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -61,15 +62,25 @@ class Reader:
         self.window = window
         self.position = position
         self._is_gone = is_gone
+        self._wake_up: asyncio.Future[None] | None = None
+        self._take: Callable[[Chunk], bool] | None = None
 
-    async def next(self) -> Chunk | None:
+    async def next(self, take: Callable[[Chunk], bool] | None = None) -> Chunk | None:
         """What comes next: an empty chunk after `WAKE_S`, or while the store cannot be read; None at the end.
 
         The end comes when the feed is closed, or the client is gone.
+
+        Args:
+            take: gets each chunk while it waits, at once, as long as it returns True: that costs less than to wake
+                a reader. For a chunk that it has not taken, this method returns.
         """
         window = self.window
         if self.position >= window.since and window.find(self.position) is None and not self.is_over():
-            await window.grown.wait()
+            self._wake_up, self._take = asyncio.get_running_loop().create_future(), take
+            try:
+                await self._wake_up
+            finally:
+                self._wake_up = self._take = None
         if self.is_over():
             return None
         if self.position < window.since:
@@ -80,6 +91,15 @@ class Reader:
             chunk = Chunk(self.position, max(self.position, self.feed.position))
         self.position = chunk.last
         return None if self.is_over() else chunk
+
+    def wake(self, chunk: Chunk | None = None) -> None:
+        """Have it look, unless it takes the chunk that came."""
+        if self._wake_up is None or self._wake_up.done():
+            return
+        if chunk is not None and self._take is not None and self.position <= chunk.after and self._take(chunk):
+            self.position = chunk.last
+        else:
+            self._wake_up.set_result(None)
 
     def is_over(self) -> bool:
         """Whether nothing more comes."""
@@ -111,10 +131,10 @@ class EventFeed:
         self._windows: dict[FeedFilter, Window] = {}
         self._of_task: defaultdict[TaskId | None, list[FeedFilter]] = defaultdict(list)
         """The filters in use, by the task that they are about."""
-        self._open: set[Reader] = set()
         self._follower: asyncio.Task[None] | None = None
+        self._listed: Sequence[FeedEvent] = ()
+        """What the follower has listed after its position."""
         self._turns = asyncio.Semaphore(TURNS)
-        self._spent_s = 0.0
         self._closing: asyncio.Future[None] | None = None
         self.changes = ChangeFeed(store)
         self._pages = FeedPages(store, self.changes, outlook)
@@ -145,12 +165,11 @@ class EventFeed:
         try:
             newest = await self._check(after)
             reader = Reader(self, self._join(wanted, newest), newest if after is None else after, is_gone)
-            self._open.add(reader)
+            reader.window.readers.add(reader)
             try:
                 yield reader
             finally:
-                self._open.remove(reader)
-                self._leave(reader.window)
+                self._leave(reader)
         finally:
             self.readers -= 1
 
@@ -177,10 +196,6 @@ class EventFeed:
                 await asyncio.sleep(RECHECK_S)
                 return Chunk(after, after)
 
-    def note_work(self, seconds: float) -> None:
-        """Count time of the event loop that was spent on a reader."""
-        self._spent_s += seconds
-
     @property
     def closing(self) -> asyncio.Future[None]:
         """Done once the feed is closed."""
@@ -202,17 +217,17 @@ class EventFeed:
 
     def _join(self, wanted: FeedFilter, newest: int) -> Window:
         if self._follower is None:
-            self.position = newest
+            self.position, self._listed = newest, ()
             self._follower = asyncio.create_task(self._follow(), name="event feed")
         window = self._windows.get(wanted)
         if window is None:
             window = self._windows[wanted] = Window(wanted, self.position)
             self._of_task[wanted.task].append(wanted)
-        window.readers += 1
         return window
 
-    def _leave(self, window: Window) -> None:
-        window.readers -= 1
+    def _leave(self, reader: Reader) -> None:
+        window = reader.window
+        window.readers.remove(reader)
         if not window.readers:
             del self._windows[window.wanted]
             about_task = self._of_task[window.wanted.task]
@@ -234,42 +249,47 @@ class EventFeed:
         loop = asyncio.get_running_loop()
         wake_at = loop.time() + WAKE_S
         while True:
-            began, self._spent_s, wake_up = loop.time(), 0.0, self.changes.next
+            began, wake_up = loop.time(), self.changes.next
             try:
-                is_all = await self._step()
+                is_all, spent_s = await self._step()
             except StoreError as error:
                 log.warning("feed.failed", step="follow", error=str(error))
-                is_all = True
-            for reader in self._open:
-                if reader.is_over():
-                    reader.window.wake()
+                is_all, spent_s = True, 0.0
+            for reader in [one for window in self._windows.values() for one in window.readers if one.is_over()]:
+                reader.wake()
             if loop.time() >= wake_at:
                 wake_at = loop.time() + WAKE_S
                 self._wake_all()
             await asyncio.sleep(GATHER_S)  # readers write meanwhile, and commits gather
-            await self._pages.rest(self._spent_s, wake_up, loop.time() - began)
+            await self._pages.rest(spent_s, wake_up, loop.time() - began)
             if is_all:
                 await self.changes.wait(wake_up)
 
-    async def _step(self) -> bool:
-        """Read what is new, up to the size of a chunk; whether that was all."""
+    async def _step(self) -> tuple[bool, float]:
+        """Read what is new, up to the size of a chunk; whether that was all, and the time of the event loop it took."""
         windows = list(self._windows.values())
-        events: Sequence[FeedEvent] = await self._store.list_events_after(self.position, PAGE)
-        is_end = len(events) < PAGE
+        events, is_end = self._listed, False
+        if not events:
+            events = await self._store.list_events_after(self.position, PAGE)
+            is_end = len(events) < PAGE
         chunks: dict[FeedFilter, Chunk] = {}
-        last, size = self.position, 0
+        last, size, spent_s = self.position, 0, 0.0
         while events and size < CHUNK_BYTES:
             piece = await self._pages.encode(last, events, self._match)
-            self.note_work(piece.seconds)
+            spent_s += piece.seconds
             for wanted in (window.wanted for window in windows) if piece.holes else piece.entries:
                 chunk = chunks.setdefault(wanted, Chunk(self.position, last))
                 chunk.extend(piece.last, piece.parts(wanted))
             events = events[piece.events :]
             last = piece.last
             size += piece.size
+        self._listed = events
         if last > self.position:
+            published_at = time.thread_time()
             self._publish(last, chunks, windows)
-        return is_end and not events
+            await asyncio.sleep(0)  # the loop (uvloop) sends only now; what else it does meanwhile counts, too
+            spent_s += time.thread_time() - published_at
+        return is_end and not events, spent_s
 
     def _publish(self, last: int, chunks: dict[FeedFilter, Chunk], windows: Sequence[Window]) -> None:
         """Let the readers have what was read. The readers of filters that came meanwhile read it from the store."""

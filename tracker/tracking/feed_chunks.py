@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,28 +75,38 @@ class Chunk:
         return cut
 
 
+class WindowReader(Protocol):
+    """A reader that waits for chunks, see `tracker.tracking.feed.Reader`."""
+
+    def wake(self, chunk: Chunk | None = None) -> None:
+        """Have it look, or take the chunk that came."""
+        ...
+
+    def is_over(self) -> bool:
+        """Whether it wants nothing more."""
+        ...
+
+
 class Window:
     """The recent chunks for one filter.
 
     Attributes:
         wanted: the filter.
         since: everything after this position, up to that of the feed, is here.
-        readers: how many readers have this filter.
-        grown: the event that the next `wake` sets.
+        readers: those with this filter.
     """
 
     def __init__(self, wanted: FeedFilter, since: int) -> None:
         self.wanted = wanted
         self.since = since
-        self.readers = 0
-        self.grown = asyncio.Event()
+        self.readers: set[WindowReader] = set()
         self._chunks: deque[Chunk] = deque()
         self._size = 0
 
-    def wake(self) -> None:
-        """Have every reader look."""
-        grown, self.grown = self.grown, asyncio.Event()
-        grown.set()
+    def wake(self, chunk: Chunk | None = None) -> None:
+        """Have every reader look, or take the chunk that came."""
+        for reader in self.readers:
+            reader.wake(chunk)
 
     def add(self, chunk: Chunk) -> None:
         """Add a chunk that is not empty; the oldest ones leave when there is too much."""
@@ -107,7 +116,7 @@ class Window:
             oldest = self._chunks.popleft()
             self._size -= oldest.size
             self.since = oldest.last
-        self.wake()
+        self.wake(chunk)
 
     def restart(self, since: int) -> None:
         """Hold nothing before a position: its readers read that from the store."""

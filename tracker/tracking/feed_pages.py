@@ -27,7 +27,7 @@ SLICE: Final = 16
 """Events that are read and encoded at a time: one has at most about 200 KiB."""
 SEARCH_S: Final = 0.5
 """A page ends after so long, also if it has found nothing yet."""
-BUSY_SHARE: Final = 0.05
+BUSY_SHARE: Final = 0.03
 """The share of the event loop that the feed takes while changes are committed."""
 IDLE_SHARE: Final = 0.5
 """The same while there are none."""
