@@ -30,6 +30,7 @@ COMMANDS = {
     "events": ("query_commands", "events", "Show the history of a task."),
     "why": ("query_commands", "why", "Explain the state of a task and what happens next."),
     "wait": ("task_commands", "wait_for", "Wait until tasks end."),
+    "watch": ("watch", "watch", "Show tasks live."),
     "poll": ("task_commands", "poll", "Poll a task now."),
     "download": ("download", "download", "Download a task's files."),
     "cancel": ("task_commands", "cancel", "Stop following a task."),

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tracker.cli.client import Client, Json, task_path
 from tracker.cli.exits import FAILED, FINE, TIMED_OUT, Unreachable
-from tracker.cli.render import clean, describe_progress, describe_state
+from tracker.cli.render import clean, describe_state
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tracker.cli.board import Board
 
 RESTART_S = 30.0
 """How long to wait for a daemon that stops answering; it may be restarting."""
@@ -42,7 +47,7 @@ def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> 
                 break
             for n, task_id in enumerate(pending):
                 wait_s = min(progress.step_s, left_s) if n == 0 else 0.0
-                tasks[task_id] = _ask(client, task_id, wait_s)
+                tasks[task_id] = _ask(client, task_id, wait_s, progress.say)
                 progress.show(tasks[task_id])
     return tasks
 
@@ -75,7 +80,7 @@ def describe_failure(task: Mapping[str, Json]) -> str:
     return f"{task['id']} failed: {task['reason']}{f' ({detail})' if detail else ''}"
 
 
-def _ask(client: Client, task_id: str, wait_s: float) -> Json:
+def _ask(client: Client, task_id: str, wait_s: float, say: Callable[[str], object]) -> Json:
     gone_at: float | None = None
     while True:
         try:
@@ -84,7 +89,7 @@ def _ask(client: Client, task_id: str, wait_s: float) -> Json:
         except Unreachable:
             now = time.monotonic()
             if gone_at is None:
-                click.echo(f"the daemon at {client.url} does not answer; waiting for it", err=True)
+                say(f"the daemon at {client.url} does not answer; waiting for it")
                 gone_at = now
             if now - gone_at > RESTART_S:
                 raise
@@ -98,17 +103,13 @@ def _progress(number: int) -> Iterator[_Lines | _Bars]:
         yield _Lines()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns: list[Any] = [
-        SpinnerColumn(),
-        TextColumn("{task.fields[id]} {task.fields[route]}", markup=False),
-        BarColumn(24),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-    ]
-    with Progress(*columns, console=Console(stderr=True), transient=number == 1) as progress:
-        yield _Bars(progress)
+    from tracker.cli.board import Board, make_live
+
+    console = Console(stderr=True)
+    board = Board(console)
+    with make_live(board, console, transient=number == 1):
+        yield _Bars(board, console)
 
 
 class _Lines:
@@ -119,6 +120,9 @@ class _Lines:
 
     def __init__(self) -> None:
         self._shown: dict[str, str] = {}
+
+    def say(self, line: str) -> None:
+        click.echo(line, err=True)
 
     def show(self, task: Mapping[str, Json]) -> None:
         line = describe_state(task)
@@ -132,21 +136,14 @@ class _Bars:
 
     step_s = 1.0
 
-    def __init__(self, progress: Any) -> None:  # noqa: ANN401 - rich is imported only on a terminal
-        self._progress = progress
-        self._bars: dict[str, Any] = {}
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._console = console
+        self._tasks: dict[str, Json] = {}
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)  # above the bars
 
     def show(self, task: Mapping[str, Json]) -> None:
-        bar = self._bars.get(task["id"])
-        if bar is None:
-            bar = self._progress.add_task("", total=None, id=clean(task["id"]), route=clean(task["route"]))
-            self._bars[task["id"]] = bar
-        done = 100 if task["status"] == "SUCCEEDED" else task.get("progress")
-        self._progress.update(
-            bar,
-            description=f"{task['status']} {describe_progress(task)}".rstrip(),
-            total=None if done is None and not has_ended(task) else 100,
-            completed=done or 0,
-        )
-        if has_ended(task):
-            self._progress.stop_task(bar)
+        self._tasks[task["id"]] = task
+        self._board.show(list(self._tasks.values()))
