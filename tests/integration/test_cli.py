@@ -552,6 +552,19 @@ def test_show_events_why(daemon: Daemon) -> None:
     assert json.loads(tracker_("why", ID, "--json").stdout) == explanation
 
 
+def test_show_compares_a_task_with_others(daemon: Daemon) -> None:
+    """How long such tasks usually take; a late one with its latest end, which the explanation knows."""
+    expected = {"p50_s": 100.0, "p90_s": 150.0, "samples": 12, "ready_at": None}
+    begun = datetime.now(UTC) - timedelta(seconds=72)
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK | {"submitted_at": begun.isoformat(), "expected": expected}))
+    assert re.search(r"\nexpected +usually 1:40-2:30, this one 1:1\d so far\n", tracker_("show", ID).stdout)
+    begun -= timedelta(seconds=120)
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK | {"submitted_at": begun.isoformat(), "expected": expected}))
+    daemon.on(f"GET /v1/tasks/{ID}/why", (200, {"ends_by": datetime.now(UTC).isoformat()}))
+    late = r"this one 3:1\d so far: longer than nine of ten; it ends by [\d:]{8} at the latest\n"
+    assert re.search(late, tracker_("show", ID).stdout)
+
+
 STATS: dict[str, Any] = {
     "tasks": {"PENDING": 1, "RUNNING": 2, "SUCCEEDED": 30, "FAILED": 4},
     "reasons": {"expired": 1, "policy_rejected": 3},

@@ -11,13 +11,14 @@ import pytest
 from aiohttp import web
 
 from tests.kits.clock import START
+from tests.kits.factories import make_answer
 from tests.kits.server import ServerWorld, locs, problem_of
 from tests.kits.waiting import until
 from tracker.domain.health import Health
 from tracker.domain.hook_events import DeliveryStatus
-from tracker.domain.observation import Source
+from tracker.domain.observation import Source, Submission
 from tracker.domain.records import SEARCH_CUT, Json
-from tracker.domain.task import Status, TaskId
+from tracker.domain.task import ExternalId, Status, TaskId
 from tracker.errors import FieldProblem, IdempotencyConflict, NotAttempted, RequestInvalid, SubmitInFlight, WriteUnknown
 from tracker.hooks.health import HookHealth, HookState
 from tracker.store.sqlite.connections import MAX_SEARCHES
@@ -474,6 +475,28 @@ async def test_why(world: ServerWorld) -> None:
     account = await get(world, f"/v1/tasks/{task_id}/why")
     assert (account["id"], account["status"]) == (task_id, "PENDING")
     assert f"a note on {task_id}" in account["notes"]
+
+
+async def test_what_is_expected_of_a_task(world: ServerWorld) -> None:
+    """As soon as eight such tasks have succeeded; then in the task, in lists, and in the explanation."""
+    task_id, shown = TaskId(""), {}
+    for n in range(9):
+        task_id = await world.submit(n, size="5s")
+        await world.store.mark_sending(task_id, 60)
+        await world.apply(make_answer(Submission.ACCEPTED, task_id=task_id, external_id=ExternalId(f"up-{n}"), at=0))
+        shown = await get(world, f"/v1/tasks/{task_id}")
+        assert (shown["expected"] is None) == (n < 8)
+        assert shown["poll_after_s"] == (5.0 if n < 8 else 30.0), "when the tracker polls"
+        if n < 8:
+            await world.call(n, Status.SUCCEEDED, at=60.0 + n)
+            assert (await get(world, f"/v1/tasks/{task_id}"))["poll_after_s"] is None
+    expected = {"p50_s": 63.5, "p90_s": 66.3, "samples": 8, "ready_at": "2026-11-20T20:43:03.500Z"}
+    assert shown["expected"] == expected
+    (listed,) = (await get(world, "/v1/tasks?status=PENDING"))["items"]
+    assert listed["expected"] == expected
+    world.clock.advance(10)
+    notes = (await get(world, f"/v1/tasks/{task_id}/why"))["notes"]
+    assert "Such a task usually takes 1:04 to 1:06. This one has taken 0:10 so far." in notes
 
 
 async def make_delivery(world: ServerWorld, task_id: TaskId, status: DeliveryStatus) -> str:

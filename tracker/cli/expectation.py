@@ -54,6 +54,25 @@ def describe_expected(task: Mapping[str, Json]) -> str:
     return f"{span(expected['p50_s'])}-{span(expected['p90_s'])}" if expected else ""
 
 
+def compare(task: Mapping[str, Json], now: datetime, latest: str | None = None) -> str:
+    """One line: how long such tasks usually take, and this one so far; empty where that is not known.
+
+    Args:
+        task: as the API shows it.
+        now: the current time.
+        latest: when it ends at the latest, for a late one.
+    """
+    usual = describe_expected(task)
+    if not usual:
+        return ""
+    if not task.get("submitted_at"):
+        return f"usually {usual} once the service has accepted it"
+    line = f"usually {usual}, this one {span(age_s(task, now))} so far"
+    if not is_late(task, now):
+        return line
+    return f"{line}: longer than nine of ten" + (f"; it ends by {latest} at the latest" if latest else "")
+
+
 def describe_time(task: Mapping[str, Json], now: datetime) -> str:
     """The time of a task: ``1:12 of 1:40-2:30``, ``3:05, usually 1:40-2:30``, ``took 1:44``."""
     taken, usual = span(age_s(task, now)), describe_expected(task)

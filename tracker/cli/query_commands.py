@@ -17,6 +17,7 @@ import click
 
 from tracker.cli.client import Json, task_path
 from tracker.cli.exits import FAILED
+from tracker.cli.expectation import is_late
 from tracker.cli.render import (
     echo_events,
     echo_json,
@@ -128,8 +129,11 @@ def list_tasks(session: Session, labels: dict[str, str], *, ids: bool, as_json: 
 @with_session
 def show(session: Session, task_id: str, *, as_json: bool) -> None:
     """Show everything about a task."""
-    task = _look_up(session, task_id, (), lambda file, full: file.task(full))
-    echo_result(task, echo_task, as_json=as_json)
+    task, now = _look_up(session, task_id, (), lambda file, full: file.task(full)), datetime.now(UTC)
+    ends_by = None
+    if not as_json and is_late(task, now):
+        ends_by = _look_up(session, task["id"], ("why",), lambda file, full: file.why(full))["ends_by"]
+    echo_result(task, partial(echo_task, now=now, ends_by=ends_by), as_json=as_json)
 
 
 @click.command()

@@ -15,6 +15,7 @@ from itertools import groupby
 import click
 
 from tracker.cli.client import Json
+from tracker.cli.expectation import compare
 from tracker.cli.tables import GAP, LEAST, cells, table_lines, wrap
 from tracker.domain.text import about, size
 
@@ -186,8 +187,8 @@ def describe_state(task: Mapping[str, Json]) -> str:
     return f"{task['id']} {task['status']} {task.get('reason') or describe_progress(task)}".rstrip()
 
 
-def echo_task(task: Mapping[str, Json], now: datetime | None = None) -> None:
-    """Write what people ask about one task."""
+def echo_task(task: Mapping[str, Json], now: datetime | None = None, ends_by: str | None = None) -> None:
+    """Write what people ask about one task; ``ends_by``, when it ends at the latest, for a late one."""
     now = now or datetime.now(UTC)
     first = ("id", "status", "stage", "progress", "reason", "user_message", "route", "account", "model")
     times = ("created_at", "submitted_at", "started_at", "finished_at", "next_poll_at")
@@ -203,6 +204,7 @@ def echo_task(task: Mapping[str, Json], now: datetime | None = None) -> None:
             *((name, both_times(task[name], now)) for name in times if task.get(name)),
             ("took", _took(task)),
             ("cost", _charge(task)),
+            ("expected", compare(task, now, ends_by and clock_time(ends_by, now))),
         ]
     )
     for output in task.get("outputs") or []:

@@ -239,7 +239,7 @@ def _stopped_by_signals() -> Iterator[None]:
     """Have SIGTERM and SIGHUP leave a clean terminal, as Ctrl-C does."""
 
     def stop(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
+        raise click.exceptions.Exit(128 + number)
 
     before: Mapping[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
