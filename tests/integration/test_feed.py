@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import sys
 import textwrap
 from contextlib import AsyncExitStack
@@ -16,6 +17,7 @@ import orjson
 import pytest
 
 from tests.integration.test_server_wire import Sender
+from tests.kits.daemon import run_tracker
 from tests.kits.logs import captured_logs
 from tests.kits.server import ServerWorld, locs, problem_of
 from tests.kits.streams import Stream, open_stream, open_unread, seqs
@@ -496,3 +498,26 @@ async def test_commands_follow_the_stream(world: ServerWorld, monkeypatch: pytes
         await asyncio.to_thread(next, follow_stream(client, {"route": "suno.generat"}))
     with pytest.raises(Unreachable, match="no daemon answers"):
         await asyncio.to_thread(next, follow_stream(Client("127.0.0.1:1", None), {}))
+
+
+async def test_events_are_followed_from_the_command_line(world: ServerWorld, tmp_path: Path) -> None:
+    """As lines of text or JSON, each at once; of one task or of all."""
+    task_id = await world.make_task()
+    url = str(world.client.make_url(""))
+    command = (sys.executable, "-m", "tracker", "events", "--url", url)
+    pipe = asyncio.subprocess.PIPE
+    processes = [
+        await asyncio.create_subprocess_exec(*command, *options, cwd=tmp_path, stdout=pipe, stderr=pipe)
+        for options in (("--follow",), ("-f", "--json", task_id))
+    ]
+    await until(lambda: world.services.feed.readers == 2)
+    await world.poll(task_id, Status.RUNNING)
+    async with asyncio.timeout(WITHIN_S):
+        text, encoded = [await process.stdout.readline() for process in processes if process.stdout is not None]
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+            assert (await process.communicate())[1].endswith(b"interrupted\n")
+    assert text.split()[3:] == [task_id.encode(), b"poll", b"applied", b"RUNNING", b"RUNNING"]
+    assert orjson.loads(encoded)["task"]["status"] == "RUNNING"
+    refused = await run_tracker("events", "--url", url, directory=tmp_path)
+    assert (refused.code, "tracker events --follow" in refused.err) == (2, True)

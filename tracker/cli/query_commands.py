@@ -19,8 +19,10 @@ from tracker.cli.client import Json, task_path
 from tracker.cli.exits import FAILED
 from tracker.cli.expectation import is_late
 from tracker.cli.render import (
+    echo_event,
     echo_events,
     echo_json,
+    echo_json_line,
     echo_result,
     echo_table,
     echo_task,
@@ -28,6 +30,7 @@ from tracker.cli.render import (
     echo_why,
 )
 from tracker.cli.session import Session, echo_rest, json_option, with_session
+from tracker.cli.stream import follow_stream
 from tracker.domain.text import about, count
 from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, parse_time
 
@@ -137,13 +140,38 @@ def show(session: Session, task_id: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", metavar="ID", required=False)
+@click.option(
+    "-f", "--follow", is_flag=True, help="Show what comes from now on, until Ctrl-C; of all tasks without ID."
+)
 @json_option
 @with_session
-def events(session: Session, task_id: str, *, as_json: bool) -> None:
+def events(session: Session, task_id: str | None, *, follow: bool, as_json: bool) -> None:
     """Show the history of a task, oldest first."""
+    if follow:
+        _follow_events(session, task_id, as_json=as_json)
+        return
+    if task_id is None:
+        raise click.UsageError("name a task, or follow all of them: tracker events --follow")
     found = _look_up(session, task_id, ("events",), lambda file, full: file.events(full))
     echo_result(found, lambda page: echo_events(page["items"]), as_json=as_json)
+
+
+def _follow_events(session: Session, task_id: str | None, *, as_json: bool) -> None:
+    client = session.client
+    query = {} if task_id is None else {"task": session.task_id(task_id, lambda q: client.get("/v1/tasks", q))}
+    for message in follow_stream(client, query):
+        match message.kind:
+            case "task" if as_json:
+                echo_json_line(message.data)
+            case "task":
+                echo_event(message.data)
+            case "gap":
+                click.echo(f"retention has removed events {message.data['from']} to {message.data['to']}", err=True)
+            case "lost":
+                click.echo(f"{message.data}; waiting for it", err=True)
+            case _:
+                pass
 
 
 @click.command()

@@ -46,8 +46,16 @@ def clean_text(value: object) -> str:
 def echo_json(value: Json) -> None:
     """Write JSON to standard output."""
     # a stream would escape characters that it cannot encode as Python does, not as JSON
-    is_utf_8 = sys.stdout.encoding.lower().replace("-", "").replace("_", "") == "utf8"
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not is_utf_8, default=_decode_fragment))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_utf_8(), default=_decode_fragment))
+
+
+def echo_json_line(value: Json) -> None:
+    """Write JSON to standard output, on one line."""
+    click.echo(json.dumps(value, ensure_ascii=not _is_utf_8()))
+
+
+def _is_utf_8() -> bool:
+    return sys.stdout.encoding.lower().replace("-", "").replace("_", "") == "utf8"
 
 
 def _decode_fragment(value: object) -> object:
@@ -267,6 +275,22 @@ def echo_events(events: Sequence[Mapping[str, Json]], now: datetime | None = Non
         for event in events
     ]
     echo_table(("seq", "at", "source", "outcome", "status", "detail"), rows, status_column=4)
+
+
+def echo_event(event: Mapping[str, Json]) -> None:
+    """Write an event of any task as a line."""
+    now = datetime.now(UTC)
+    status = str(event["to"]) if event["to"] != event["from"] else ""
+    cells = [
+        f"{event['seq']:>6}",
+        clock_time(event["at"], now),
+        clean(event["task_id"]),
+        f"{source_of(event, 'detail'):<8}",
+        f"{clean(event['outcome']):<9}",
+        click.style(f"{clean(status):<9}", fg=STATUS_STYLES.get(status)),
+        clean(localize(event["detail"], now)),
+    ]
+    click.echo("  ".join(cells))
 
 
 def echo_why(why: Mapping[str, Json], *, verbose: bool = False, now: datetime | None = None) -> None:
