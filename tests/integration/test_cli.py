@@ -589,6 +589,7 @@ def test_status_on_one_screen(daemon: Daemon) -> None:
         "accounts": [
             {"name": "default", "base_url": "https://gateway.example", "has_key": True, "alarm": None},
             {"name": "luma", "base_url": "https://luma.example", "has_key": False, "alarm": None},
+            {"name": "red", "base_url": "https://red.example", "has_key": True, "alarm": "The key is rejected."},
         ],
     }
     hook = {"name": "crm", "state": "failing", "last_error": "HTTP 500", "deliveries": STATS["deliveries"]}
@@ -600,13 +601,14 @@ def test_status_on_one_screen(daemon: Daemon) -> None:
     assert shown.exit_code == 0
     first, *lines = shown.stdout.splitlines()
     assert re.fullmatch(r"tracker 1\.2\.3 is ready \(since 2026-11-2\d \d\d:\d\d:00, pid 7\)", first)
-    assert lines[:3] == [
+    assert lines[:4] == [
         "Store     /var/lib/tracker/tracker.db, 3 GiB free on its disk",
         "Accounts  default  https://gateway.example  has a key",
         "          luma     https://luma.example     has no key, so it sends nothing",
+        "          red      https://red.example      refused, see Troubles",
     ]
-    assert re.fullmatch(r"Tasks     1 pending, 2 running \(the oldest for \d+ days\), 30 succeeded, 4 failed", lines[3])
-    assert lines[4:] == [
+    assert re.fullmatch(r"Tasks     1 pending, 2 running \(the oldest for \d+ days\), 30 succeeded, 4 failed", lines[4])
+    assert lines[5:] == [
         "          waiting for a free slot: 46 of account default, 1 of account luma",
         "          failed: 3 policy_rejected, 1 expired",
         "Polls     3 due",
@@ -648,6 +650,9 @@ def test_wait_for_several(daemon: Daemon) -> None:
     daemon.on(f"GET /v1/tasks/{ID}", (200, TASK))
     late = tracker_("wait", ID, "--timeout", "0.05", "--json")
     assert (late.exit_code, json.loads(late.stdout)["status"]) == (124, "RUNNING")
+    late = tracker_("wait", ID, "--timeout", "0.05")
+    assert late.stdout == "", "the progress has shown it"
+    assert late.stderr == f"{ID} RUNNING first 50 %\nnot finished after 0 s; the task continues: tracker wait {ID}\n"
 
 
 def test_resubmit_asks_where_both_may_be_charged(daemon: Daemon) -> None:

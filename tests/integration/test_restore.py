@@ -441,7 +441,7 @@ def test_creates_sent_after_the_copy_are_not_paid_twice(path: Path) -> None:
         3: (SubmitState.QUEUED, None),
     }
     assert "Tasks that are not in the copy: 2; unfinished: 2." in result.stdout
-    assert f"No upstream id is known of {make_task_name(5)}. " in result.stdout
+    assert f"The tracker does not know the service's ids of {make_task_name(5)}. " in result.stdout
     assert "tracker track suno.generate up-4 --account default --label 'customer=anna b'" in result.stdout
     assert audit(path).is_sound
 

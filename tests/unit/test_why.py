@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tests.kits.factories import make_durations
 from tracker.domain.durations import Durations
-from tracker.domain.event_text import NOT_SENT
+from tracker.domain.event_text import NOT_SENT, WRONG_ADDRESS
 from tracker.domain.history import TaskHistory, WaitingLine
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.judge import judge
@@ -417,6 +417,43 @@ def test_refused_but_retryable() -> None:
     assert account["summary"] == (
         'The service was not available: "maintenance". The same request may succeed as a new job.'
     )
+
+
+def test_a_wrong_address() -> None:
+    """The base URL is ours: the summary says so, and the account is to be checked first."""
+    detail = f"{WRONG_ADDRESS}has no such path (HTTP 404); check base_url of the account"
+    lost = Reading(
+        status=Status.FAILED,
+        submission=Submission.REFUSED,
+        reason=Reason.UPSTREAM_UNAVAILABLE,
+        error=UpstreamError(message="Not Found", http_status=404),
+        detail=detail,
+    )
+    account = Scenario().sending().observe(2, Source.SUBMIT, lost, attempt=1).why(3)
+    assert account["summary"].startswith(f"The tracker asked at a wrong address: {detail}.")
+    assert account["actions"][0]["command"] == "tracker doctor"
+
+
+def test_an_unknown_id_of_the_user() -> None:
+    """A task that was created elsewhere: the id may be wrong."""
+    given = Scenario(make_task(submit_state=SubmitState.ACCEPTED, external_id=ExternalId("mine")))
+    gone = Reading(trouble=Trouble.NOT_FOUND, error=UpstreamError(message="no such task"))
+    account = given.observe(10, Source.POLL, gone).observe(700, Source.POLL, gone).why(701)
+    assert account["status"] == "FAILED"
+    assert account["summary"] == (
+        "You gave the id mine, and the service does not know it. The service has not known it for 10 min. "
+        "Check the id, the route and the account."
+    )
+
+
+def test_an_acceptance_after_the_first_callback() -> None:
+    """It is applied, not refused: the answer only came second."""
+    early = Reading(status=Status.RUNNING, external_id=ExternalId("x-1"))
+    accepted_late = replace(ACCEPTED, status=Status.PENDING)
+    scenario = Scenario().sending().observe(1, Source.CALLBACK, early)
+    account = scenario.observe(2, Source.SUBMIT, accepted_late, attempt=1).why(3)
+    assert [(entry["said"], entry["outcome"]) for entry in account["heard"][1:]] == [("accepted as x-1", "applied")]
+    assert account["refused"] == []
 
 
 def test_canceled() -> None:

@@ -164,8 +164,8 @@ def _echo_restored(config: Config, done: Restored) -> None:
     if lost:
         ids = ", ".join(lost[:_SHOWN_MAX]) + (" …" if len(lost) > _SHOWN_MAX else "")
         click.echo(
-            f"No upstream id is known of {ids}. They may have been sent shortly before: look into the provider's "
-            "console, then submit them again."
+            f"The tracker does not know the service's ids of {ids}. They may have been sent shortly before: look into "
+            "the service's own console, then submit them again."
         )
     named = [_track_command(one) for one in done.not_followed if one.external_id]
     if named:

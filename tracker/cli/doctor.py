@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from tracker.cli import local_checks, network_checks
 from tracker.cli.config_warnings import unknown_variables
 from tracker.cli.exits import FAILED, for_same_config, report_errors
 from tracker.cli.local_checks import Line
-from tracker.cli.render import echo_columns, echo_json
+from tracker.cli.render import echo_columns, echo_json, localize
 from tracker.cli.session import account_rules, config_option, json_option, read_config
 from tracker.cli.store_identity import find_lock_holder
 from tracker.config import Config
@@ -102,7 +103,7 @@ def _check_store(config: Config) -> tuple[Line, list[Model] | None]:
 
 def _echo(line: Line) -> None:
     colour = _STYLES[line.state]
-    text = f"{line.check}: {line.detail}"
+    text = f"{line.check}: {localize(line.detail, datetime.now(UTC))}"
     echo_columns((line.state.ljust(_WIDTH), text), indent=0, style=lambda state: click.style(state, fg=colour))
     if line.fix:
         echo_columns((" " * _WIDTH, f"-> {for_same_config(line.fix)}"), indent=0)

@@ -119,7 +119,7 @@ def submit(
 
 
 def _create(session: Session, body: Json, headers: dict[str, str], *, strict: bool) -> Json:
-    """Create a task. Fields that no document names are warned about before anything is sent upstream.
+    """Create a task. Fields that no document names are warned about before anything is sent.
 
     Raises:
         Failure: with ``strict``, or because of the answer on a terminal.
@@ -156,7 +156,7 @@ def track(
     account: str | None,
     **output: Any,  # noqa: ANN401 - see _finish
 ) -> None:
-    """Follow a task that was created elsewhere with the upstream id EXTERNAL_ID; print its id."""
+    """Follow a task that was created elsewhere and has the id EXTERNAL_ID at the service; print its id."""
     body = _body(route=route, external_id=external_id, labels=labels, account=account)
     _finish(session, session.client.post("/v1/tasks", body), **output)
 
@@ -198,7 +198,7 @@ def poll(session: Session, task_id: str, *, as_json: bool) -> None:
 @json_option
 @with_session
 def cancel(session: Session, task_id: str, *, as_json: bool) -> None:
-    """Stop following a task. The upstream job is not canceled and may be charged."""
+    """Stop following a task. The service does not learn of it, and may charge for the job."""
     _act(session, task_id, "cancel", ANSWER_S, as_json=as_json)
 
 
@@ -259,7 +259,7 @@ def _confirm_charge(charge: str) -> None:
 @json_option
 @with_session
 def adopt(session: Session, task_id: str, external_id: str, *, as_json: bool) -> None:
-    """Name the upstream id of a task whose create got no clear answer, and follow it.
+    """Give a task whose create got no clear answer the service's id, and follow it.
 
     The id is in the console of the service. A task that was given up stays FAILED until its success is reported.
     """

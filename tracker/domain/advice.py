@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from tracker.domain.archives import ArchiveState, is_file
+from tracker.domain.event_text import WRONG_ADDRESS
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import Reason, Status, SubmitState
 
@@ -51,9 +52,10 @@ class ActionView(Struct, frozen=True):
 def list_actions(history: TaskHistory) -> list[ActionView]:
     """The actions that make sense now, the most useful first."""
     task = history.task
+    is_misrouted = bool(history.events) and WRONG_ADDRESS in history.events[-1].detail
     unsaved = any(record.state is ArchiveState.DEAD for record in history.archives)
     failed = [item for item in history.deliveries if item.status in {DeliveryStatus.DEAD, DeliveryStatus.FAILED}]
-    actions = [*(_of_failed(task) if task.status is Status.FAILED else _of_other(task))]
+    actions = [*(_of_failed(task, is_misrouted=is_misrouted) if task.status is Status.FAILED else _of_other(task))]
     if unsaved or (task.status is Status.SUCCEEDED and any(map(is_file, task.outputs))):
         what = "fetch the files that are not saved yet" if unsaved else "copy the files into this directory"
         actions.append((what, f"tracker download {task.id}"))
@@ -89,13 +91,13 @@ def _of_other(task: Task) -> Iterator[tuple[str, str]]:
             pass
 
 
-def _of_failed(task: Task) -> Iterator[tuple[str, str]]:
+def _of_failed(task: Task, *, is_misrouted: bool) -> Iterator[tuple[str, str]]:
     reason = task.reason or Reason.GENERATION_FAILED
     if reason is Reason.SUBMIT_UNKNOWN:
         yield from _adopt(task)
     if task.is_given_up and task.external_id is not None:
         yield "ask the service once more", f"tracker poll {task.id}"
-    if reason in _OF_THE_ACCOUNT:
+    if reason in _OF_THE_ACCOUNT or is_misrouted:
         yield "check the account", "tracker doctor"
     if reason in _CHANGED:
         yield "see the request that you may have to change", f"tracker show {task.id} --json"

@@ -18,6 +18,8 @@ NOT_SENT: Final = "not sent yet: "
 SENT_AGAIN: Final = "; the tracker sends it again"
 """Ends both."""
 NO_MESSAGE: Final = "no message given"
+WRONG_ADDRESS: Final = "the base URL "
+"""Begins the detail of a create whose base URL leads elsewhere."""
 TROUBLES: Final[dict[Trouble, str]] = {
     Trouble.UNKNOWN_STATUS: "unknown status",
     Trouble.NOT_VISIBLE: "not listed yet",

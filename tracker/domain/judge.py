@@ -193,7 +193,7 @@ def _give_up_submit(task: Task, observation: Observation, timing: PollTiming) ->
             reason=reading.reason or Reason.UPSTREAM_UNAVAILABLE,
             error=reading.error,
             retryable=not reading.held,
-            detail=f"not accepted within {duration(timing.policy.submit_retry_s)}; nothing was charged",
+            detail=f"the service did not accept it for {duration(timing.policy.submit_retry_s)}, and charged nothing",
         ),
     )
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tracker.domain.event_text import NO_MESSAGE, NOT_ACCEPTED, NOT_SENT, SENT_AGAIN, end_detail, quote_error
+from tracker.domain.event_text import (
+    NO_MESSAGE,
+    NOT_ACCEPTED,
+    NOT_SENT,
+    SENT_AGAIN,
+    WRONG_ADDRESS,
+    end_detail,
+    quote_error,
+)
 from tracker.domain.ids import shown_id
 from tracker.domain.records import iso
 from tracker.domain.statuses import Reason, Source, Status
@@ -34,7 +42,6 @@ _ENDED: Final = {
     Reason.SUBMIT_UNKNOWN: "The tracker sent the request and does not know whether the service accepted it{why}. "
     f"The job may be charged, so the tracker did not send it again. {_LATER}",
     Reason.CANCELED: "An operator canceled the task. The service may go on with the job, but the tracker ignores it.",
-    Reason.NOT_FOUND: "The service does not know the id {id}{why}.",
 }
 _REPORTS: Final = {
     Source.CALLBACK: "The service reported it by a callback.",
@@ -116,12 +123,18 @@ def _summary_of_failure(task: Task, events: Sequence[EventRecord]) -> str:
     if was_unsent:  # then the error has the tracker's words
         cause = (task.error and task.error.message) or own or "no reason is known"
         return f"The tracker could not send the request: {cause}. {_FREE}"
+    if own.startswith(WRONG_ADDRESS):
+        return f"The tracker asked at a wrong address: {own}."
+    if reason is Reason.NOT_FOUND:
+        named = "You gave" if not task.submit_attempts else "The service named"
+        since = f" {own[0].upper()}{own[1:]}." if own else ""
+        check = " Check the id, the route and the account." if not task.submit_attempts else ""
+        said = f" It says: {words}." if words else ""
+        return f"{named} the id {shown_id(task.external_id)}, and the service does not know it.{said}{since}{check}"
     why = words or own or "the service gave no reason"
-    text = _ENDED[reason].format(why=f": {why}", account=task.account, id=shown_id(task.external_id))
+    text = _ENDED[reason].format(why=f": {why}", account=task.account)
     if own and words:  # the tracker's reason beside the words of the service
         text += f" {own[0].upper()}{own[1:]}."
-    if reason is Reason.NOT_FOUND and not task.submit_attempts:
-        return f"You gave the id {shown_id(task.external_id)}. {text} Check the id, the route and the account."
     return text
 
 

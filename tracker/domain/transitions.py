@@ -154,9 +154,8 @@ def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Dec
             return replace(decision, detail=f"{decision.detail}; {detail}")
         return replace(decision, outcome=Outcome.CONFLICT, detail=detail, confirm=not decision.task.status.is_terminal)
     if decision.task.status is task.status and (not is_over or reading.status is None):
-        # an answer that comes after the first callback brings the id, though its status is old
-        outcome = decision.outcome if accepted.external_id == task.external_id else _APPLIED
-        return replace(decision, outcome=outcome, detail=f"accepted as {shown_id(accepted.external_id)}")
+        # also after the first callback, when its status is old
+        return replace(decision, outcome=_APPLIED, detail=f"accepted as {shown_id(accepted.external_id)}")
     return decision
 
 

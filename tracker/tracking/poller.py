@@ -227,7 +227,7 @@ class Poller:
         """Further explanations of a task's status, one sentence each."""
         notes = self._blockers.describe(task)
         if task.id in self._polls:
-            notes.append("It is being polled right now.")
+            notes.append("The tracker is asking the service right now.")
         return notes
 
     async def _release_creates(self) -> None:

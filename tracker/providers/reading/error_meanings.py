@@ -244,5 +244,5 @@ def failed(reading: Reading, error: UpstreamError | None, find: FindMeaning) -> 
         error=error,
         reason=meaning.task_reason if meaning else Reason.GENERATION_FAILED,
         retryable=meaning.retryable if meaning else None,
-        detail=reading.detail or (None if error else f"upstream status {reading.upstream_status}, without a reason"),
+        detail=reading.detail or (None if error else f"status {reading.upstream_status}, without a reason"),
     )

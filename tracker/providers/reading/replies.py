@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tracker.domain.event_text import WRONG_ADDRESS
 from tracker.domain.lenient_json.decoder import Form
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.task import ExternalId, Output, Reason, Status, UpstreamError
@@ -324,7 +325,7 @@ def _not_accepted(decoded: DecodedReply, find: FindMeaning, lack: str) -> Readin
     if decoded.is_redirect or _is_misrouted(decoded, find):
         # nothing is wrong with the request: the configured address is
         what = "answers with a redirect" if decoded.is_redirect else "has no such path"
-        detail = f"the base URL {what} (HTTP {decoded.http_status}); check base_url of the account"
+        detail = f"{WRONG_ADDRESS}{what} (HTTP {decoded.http_status}); check base_url of the account"
         is_own = not decoded.is_redirect and decoded.error.message is not None
         return Reading(
             submission=Submission.REFUSED,
