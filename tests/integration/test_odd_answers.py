@@ -59,7 +59,7 @@ async def test_a_rate_limit_that_repeats_its_number_is_waited_for(tmp_path: Path
             task = await api.submit("suno.generate", request_of("suno.generate", "a kite"))
             assert (task["status"], task["reason"]) == ("PENDING", None), task
             why = await api.get(f"/v1/tasks/{task['id']}/why")
-            assert "sent again" in str(why)
+            assert "sends it again" in str(why)
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def test_chosen(wanted: Route, named: str | None, names: list[str], chosen: str)
         (KLING, None, ["lumen"], "no account is for kling; add [accounts.default] with base_url and api_key_env"),
         (KLING, None, ["lumen", "purse"], "no account is for kling; add [accounts.default]"),
         (KLING, None, ["a", "b", "lumen"], "must be named; configured accounts: a, b"),
-        (LUMEN, "lumne", ["default", "lumen"], "unknown account 'lumne'; configured accounts: default, lumen"),
-        (LUMEN, "default", ["lumen"], "unknown account 'default'; configured accounts: lumen"),
+        (LUMEN, "lumne", ["default", "lumen"], "no such account: lumne; did you mean lumen?"),
+        (LUMEN, "default", ["lumen"], "no such account: default; configured accounts: lumen"),
     ],
 )
 def test_refused(wanted: Route, named: str | None, names: list[str], expected: str) -> None:
