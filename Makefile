@@ -1,6 +1,6 @@
 # Works with GNU make 3.81 (macOS) and newer. Everything a target needs is set up in .venv on first use.
 
-PYTHONS  := python3.14 python3.13 python3.12 python3.11 python3
+PYTHONS  ?= python3.14 python3.13 python3.12 python3.11 python3
 VENV     := .venv
 BIN      := $(VENV)/bin
 RUNTIME  := $(VENV)/.runtime-stamp
@@ -28,7 +28,7 @@ else ifneq ($(shell cat $(RUNTIME) 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak check bench format lock release clean install uninstall
+.PHONY: help demo run test quick soak check bench format lock release clean install uninstall
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ run: $(RUNTIME) ## run the daemon: tracker serve (options in ARGS="…")
 
 test: $(DEV) ## run every test but the soak tests (pytest options in ARGS="…")
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m 'not soak' $(ARGS)
+
+quick: $(DEV) ## run the unit and contract tests: a minute (pytest options in ARGS="…")
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/contract $(ARGS)
 
 soak: $(DEV) ## run the soak tests: minutes of faults and kills (pytest options in ARGS="…")
 	@$(BIN)/python -m pytest -q -m soak tests/soak tests/property $(ARGS)
@@ -107,7 +110,7 @@ $(VENV)/pyvenv.cfg:
 	    exec "$$python" -m venv --clear $(VENV); \
 	done; \
 	if test -n "$$old"; then echo "$$old cannot make virtual environments: install the package python3-venv" >&2; \
-	else echo "tracker needs Python 3.11 or newer, and none of these is: $(PYTHONS)" >&2; fi; exit 1
+	else echo "tracker needs Python 3.11 or newer, and none of these is: $(PYTHONS); install one, or name it: make PYTHONS=/path/to/python" >&2; fi; exit 1
 
 $(RUNTIME): pyproject.toml requirements.txt requirements-build.txt | $(VENV)/pyvenv.cfg
 	@rm -f $(RUNTIME) $(DEV)

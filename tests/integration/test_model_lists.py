@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.kits.daemon import ApiClient, Ran, Setting, account, run_tracker, running_daemon
+from tests.kits.daemon import KEY_ENV, ApiClient, Ran, Setting, account, run_tracker, running_daemon
 from tests.kits.waiting import Signal
 from tests.kits.world import World
 from tracker.clock import Clock
@@ -103,6 +104,24 @@ async def test_an_unknown_configured_model_is_logged_at_the_start(tmp_path: Path
             (line,) = journal.whats(MISSING)
             assert line.startswith("models.bad: model 'no-such-model' is not in the catalogue of any account; ")
             assert len(journal.named("models.synced")) == (2 if start == 0 else 0)
+
+
+async def test_a_start_warns_about_likely_mistakes(tmp_path: Path) -> None:
+    """A gateway that has no list or rejects the key, an unreachable public URL, and a variable without effect."""
+    env = {"TRACKER_PUBLC_URL": "https://tracker.dev", KEY_ENV: "sk-wrong"}
+    async with Sandbox() as sandbox:
+        setting = Setting(gateway=sandbox.base_url, log='level = "info"', env=env)
+        setting = replace(setting, is_called_back=False, top='public_url = "https://tracker.example.com"')
+        journal = Journal()
+        async with running_daemon(tmp_path, setting, journal):
+            await journal.until(lambda: journal.named("models.failed"))
+    (failed,) = journal.named("models.failed")
+    assert (failed["level"], failed["account"], failed["step"]) == ("warning", "default", "fetch")
+    assert failed["error"].startswith("openai: HTTP 401: ")
+    assert not journal.named("models.synced")
+    public, variable = journal.whats("config.mistake_suspected")
+    assert public.startswith("public_url: providers cannot reach tracker.example.com, ")
+    assert variable.endswith("did you mean TRACKER_PUBLIC_URL?")
 
 
 async def test_known_models_cause_no_warning(tmp_path: Path) -> None:

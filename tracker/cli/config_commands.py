@@ -41,7 +41,7 @@ def config() -> None:
 @json_option
 def check(config_path: Path | None, *, as_json: bool) -> None:
     """Check the configuration: exit 0, or 78 with one line per error."""
-    from tracker.cli.config_warnings import list_warnings
+    from tracker.config.likely_mistakes import list_warnings
 
     try:
         with report_errors():

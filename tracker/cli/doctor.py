@@ -12,13 +12,13 @@ from pathlib import Path
 import click
 
 from tracker.cli import local_checks, network_checks
-from tracker.cli.config_warnings import unknown_variables
 from tracker.cli.exits import FAILED, for_same_config, report_errors
 from tracker.cli.local_checks import Line
 from tracker.cli.render import echo_columns, echo_json, localize
 from tracker.cli.session import account_rules, config_option, json_option, read_config
 from tracker.cli.store_identity import find_lock_holder
 from tracker.config import Config
+from tracker.config.likely_mistakes import unknown_variables
 from tracker.domain.ai_models import Model
 from tracker.errors import ConfigError, StoreUnavailable, StoreUnusable
 from tracker.filesystem import is_store

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from tracker.cli.config_warnings import is_private_address
 from tracker.cli.store_identity import find_lock_holder
+from tracker.config.likely_mistakes import is_private_address
 from tracker.daemon.descriptors import MAX_LIMIT, reachable_limit, share_of_connections
 from tracker.domain.hook_events import PATTERNS
 from tracker.domain.text import size

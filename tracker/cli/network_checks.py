@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from tracker.cli.config_warnings import unreachable_public_url
 from tracker.cli.credential_changes import changed_credentials
 from tracker.cli.local_checks import Line
 from tracker.cli.store_identity import Serves, compare, find_lock_holder
 from tracker.cli.systemd_unit import unit_of, with_unit
+from tracker.config.likely_mistakes import unreachable_public_url
 from tracker.daemon.peers import Answer, NoAnswer, Peer, ask, look_at, read_facts, with_store
 from tracker.daemon.reload_results import outcome_path, read_outcome
 from tracker.domain.retry import parse_http_date

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -166,6 +166,11 @@ class Config(Section):
     def not_acted_on(self) -> list[str]:
         """Paths of set keys that have no effect in this release; for a warning at the start."""
         return [f"poll.{name}.tick_s" for name, table in self.poll.providers.items() if table.tick_s is not None]
+
+    @property
+    def variables(self) -> Collection[str]:
+        """The names of all environment variables that it was read with."""
+        return self._env.keys()
 
     # -- secrets -------------------------------------------------------------------------------------------
 

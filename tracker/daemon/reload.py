@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from tracker.config.likely_mistakes import list_warnings
 from tracker.domain.user_messages import use_messages
 from tracker.errors import ConfigError
 from tracker.hooks.kinds.script import ScriptHook
@@ -162,6 +163,8 @@ def warn_about(config: Config, accounts: AccountRules) -> None:
             log.warning("hook.program_not_protected", hook=hook.name, reason=objection.reason, fix=objection.fix)
     for line in accounts.list_missing():
         log.warning("config.account_not_found", what=line)
+    for line in list_warnings(config, config.variables):
+        log.warning("config.mistake_suspected", what=OwnText(line))
     for key in config.not_acted_on():
         log.warning("config.key_ignored", key=OwnText(key))
 

@@ -108,7 +108,10 @@ class ModelSync:
                 continue
             await self._store.replace_models(account, family, models)
         stored = await self._store.list_models(account)
-        log.info("models.synced", account=account, count=len(stored.models), problems=problems)
+        if len(problems) == len(LISTS):  # a wrong address, or a key that is rejected
+            log.warning("models.failed", account=account, step="fetch", error="; ".join(problems))
+        else:
+            log.info("models.synced", account=account, count=len(stored.models), problems=problems)
         return len(stored.models), problems
 
     async def list_unknown(self) -> list[str]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tracker.cli.config_warnings import list_warnings, unknown_variables, unreachable_public_url
 from tracker.config import load_config
+from tracker.config.likely_mistakes import list_warnings, unknown_variables, unreachable_public_url
 from tracker.hooks.kinds.registry import hook_table
 
 

@@ -1,14 +1,15 @@
-"""Likely mistakes in a valid configuration: warnings of ``config check`` and ``doctor``."""
+"""Likely mistakes in a valid configuration: warnings of ``config check``, ``doctor`` and the start."""
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tracker.config import RESERVED, TOP_KEYS, known_keys
+from tracker.config.problems import known_keys
+from tracker.config.sources import RESERVED, TOP_KEYS
 
 if TYPE_CHECKING:
     from tracker.config import Config
@@ -40,8 +41,13 @@ def unreachable_public_url(config: Config) -> str | None:
     return None
 
 
-def list_warnings(config: Config, environ: Mapping[str, str]) -> list[str]:
-    """One line per likely mistake: what it is; how to fix it."""
+def list_warnings(config: Config, environ: Iterable[str]) -> list[str]:
+    """One line per likely mistake: what it is; how to fix it.
+
+    Args:
+        config: the configuration.
+        environ: the names of environment variables.
+    """
     lines = []
     if why := unreachable_public_url(config):
         lines.append(f"public_url: {why}; set the URL that providers can reach, or leave it unset to poll only")
