@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.integration.test_accounts import RecordingUpstream, listening
+from tests.kits.clock import START, after
 from tests.kits.daemon import (
     KEY_ENV,
     NEVER_POLLS,
@@ -20,9 +22,14 @@ from tests.kits.daemon import (
     run_tracker,
     running_daemon,
 )
+from tests.kits.world import World
 from tracker.cli.session import load_served
+from tracker.domain.ids import make_task_id
+from tracker.domain.records import iso
+from tracker.domain.report import ReportFilter
 from tracker.errors import ConfigError
 from tracker.sandbox import DEFAULT_KEY
+from tracker.store.sqlite.lists import SearchLimits
 
 SONG = {"customMode": False, "instrumental": True, "model": "V5", "prompt": "rain"}
 VIDEO = {"model": "wan2.5-t2v-preview", "input": {"prompt": "rain"}, "parameters": {"duration": 5}}
@@ -221,6 +228,96 @@ async def test_failed_but_charged_and_refunded_are_told_apart(tmp_path: Path) ->
         upstream.answers["/suno/generate"] = (200, {"code": 413, "msg": "too long", "data": None})
         refused = await api.submit("suno.generate", SONG)
         assert (refused["cost"], "Nothing was charged." in await why(refused)) == (None, True)
+
+
+async def test_a_report(tmp_path: Path) -> None:
+    """How many failed, why, how long it took and what it cost: over HTTP, by the command, and from the file alone."""
+    async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES)) as api:
+        upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
+        upstream.answers["/suno/query/task"] = song_made()
+        for user in ("anna", "anna", "bert"):
+            await polled(api, await api.submit("suno.generate", SONG, labels={"user": user}))
+        open_one = await api.submit("suno.generate", SONG)
+        style = {"code": 200, "msg": "ok", "data": {"result": "pop", "creditsConsumed": 0.4, "creditsRemaining": 96}}
+        upstream.answers["/suno/style-generate"] = (200, style)
+        await api.submit("suno.style-generate", {"content": "pop"}, labels={"user": "anna"})
+        upstream.answers["/suno/generate"] = (200, {"code": 413, "msg": "too long", "data": None})
+        await api.submit("suno.generate", SONG)
+
+        routes = (await api.get("/v1/report?since=2020-01-01"))["items"]
+        assert [(one["route"], one["succeeded"], one["failed"], one["active"]) for one in routes] == [
+            ("suno.generate", 3, 1, 1),
+            ("suno.style-generate", 1, 0, 0),
+        ]
+        assert routes[0]["cost"] == {"amount": 0.24, **ESTIMATE}
+        songs = (await api.get("/v1/tasks?route=suno.generate&status=SUCCEEDED"))["items"]
+        took = sorted(seconds_between(one["created_at"], one["finished_at"]) for one in songs)
+        assert (routes[0]["p50_s"], routes[0]["p95_s"]) == (took[1], took[2])
+        (everything,) = (await api.get("/v1/report?by=account&since=2020-01-01"))["items"]
+        assert (everything["cost"]["currency"], everything["other_costs"]) == (
+            "EUR",
+            [{"amount": 0.4, "currency": "credits", "kind": "actual"}],
+        )
+        day = open_one["created_at"][:10]
+        by_label = (await api.get("/v1/report?by=day,label.user,reason,model"))["items"]
+        shown = [(one["day"], one["label.user"], one["reason"], one["model"], one["succeeded"]) for one in by_label]
+        assert sorted(shown, key=str) == sorted(
+            [
+                (day, "anna", None, "V5", 2),
+                (day, "anna", None, None, 1),
+                (day, "bert", None, "V5", 1),
+                (day, None, None, "V5", 0),
+                (day, None, "invalid_request", "V5", 0),
+            ],
+            key=str,
+        )
+        assert (await api.get("/v1/report?until=2020-01-01&since=2019-01-01"))["items"] == []
+        for by, message in (
+            ("rout", "has an unknown name, 'rout'; did you mean route?"),
+            ("label.", "has an unknown name, 'label.'; "),
+        ):
+            status, problem = await api.call("GET", f"/v1/report?by={by}")
+            assert (status, problem["errors"][0]["loc"]) == (422, ["query", "by"])
+            assert problem["errors"][0]["msg"].startswith(message)
+
+        env = {"TRACKER_URL": api.tracker.url, "TRACKER_API_TOKEN": "fake"}
+        ran = await run_tracker("report", "--by", "reason", "--since", "1d", directory=tmp_path, env=env)
+        table = [line.split() for line in ran.out.splitlines()]
+        assert table[0] == ["REASON", "SUCCEEDED", "FAILED", "ACTIVE", "P50", "P95", "COST"]
+        assert table[1][:4] + table[1][-5:] == ["-", "4", "0", "1", "about", "0.24", "EUR,", "0.4", "credits"]
+        assert table[2] == ["invalid_request", "0", "1", "0", "-", "-", "-"]
+        assert (await run_tracker("report", "--by", "x", directory=tmp_path, env=env)).code == 2
+    from_file = await run_tracker("report", "--since", "1d", "--json", directory=tmp_path, env={"TRACKER_CONFIG": "x"})
+    assert from_file.code == 78
+    offline = {"TRACKER_CONFIG": str(tmp_path / "tracker.toml"), KEY_ENV: DEFAULT_KEY}
+    from_file = await run_tracker("report", "--since", "1d", "--json", directory=tmp_path, env=offline)
+    assert from_file.json["items"] == routes
+
+
+def seconds_between(first: str, last: str) -> float:
+    """The seconds between two times of the API."""
+    return round((datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds(), 3)
+
+
+async def test_a_long_report_is_cut_and_says_so(tmp_path: Path) -> None:
+    """It counts the newest tasks; with more groups than are listed it says that too."""
+    async with World(tmp_path / "t.db") as world:
+        for n in range(1, 8):
+            created_at = after(n)
+            await world.follow(
+                n, id=make_task_id(created_at, bytes([n] * 10)), created_at=created_at, labels={"n": "1"}
+            )
+        whole = await world.store.read_report(ReportFilter(("label.n",), START))
+        assert whole.json() == {"items": [{"label.n": "1", "active": 7, **NOTHING}]}
+        world.store.search_limits = SearchLimits(total_s=0.0, first_slice=3)
+        cut = (await world.store.read_report(ReportFilter((), START))).json()
+        assert cut["items"] == [{"active": 3, **NOTHING}]
+        assert cut["notice"].startswith(
+            f"The report took too long: it counts only tasks that were created at {iso(after(5))}"
+        )
+
+
+NOTHING: Json = {"succeeded": 0, "failed": 0, "p50_s": None, "p95_s": None, "cost": None, "other_costs": []}
 
 
 async def test_parallel_submits_do_not_exceed_a_budget_together(tmp_path: Path) -> None:

@@ -154,6 +154,8 @@ async def test_responses_match_the_description(world: ServerWorld) -> None:
         ("retry_deliveries", "/v1/deliveries/retry?hook=publish&status=dead&since=2026-11-20", None),
         ("retry_deliveries", "/v1/deliveries/retry", None),
         ("get_stats", "/v1/stats", None),
+        ("get_report", "/v1/report?since=2020-01-01&by=day,model,reason,label.user", None),
+        ("get_report", "/v1/report?by=rout", None),
         ("get_doctor", "/v1/doctor", None),
         ("list_routes", "/v1/routes", None),
         ("get_route", "/v1/routes/suno.generate", None),

@@ -36,6 +36,7 @@ COMMANDS = {
     "cancel": ("task_commands", "cancel", "Stop following a task."),
     "resubmit": ("task_commands", "resubmit", "Send the request of a task again (also: retry)."),
     "adopt": ("task_commands", "adopt", "Give a task whose create got no clear answer the service's id."),
+    "report": ("report", "report", "Add up tasks: successes, failures, durations and costs."),
     "routes": ("route_commands", "routes", "List the routes for tasks, or show the fields and models of one."),
     "hooks": ("hook_commands", "hooks", "List hooks and their health; test a hook."),
     "deliveries": ("hook_commands", "deliveries", "List deliveries; retry failed ones."),

@@ -13,12 +13,13 @@ from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure
 from tracker.daemon.provider_files import read_registry
 from tracker.domain.attempts import delivery_detail_json
 from tracker.domain.records import delivery_json, event_json, page_json, task_json
+from tracker.domain.report import ReportFilter
 from tracker.domain.task import TaskId
 from tracker.domain.text import sentence
 from tracker.domain.user_messages import use_messages
 from tracker.domain.why import explain
 from tracker.errors import DeliveryNotFound, RequestInvalid, StoreDamaged, TaskNotFound
-from tracker.server.queries import DELIVERY_LIST, TASK_LIST, Parameter, parse_query, refuse_unknown_names
+from tracker.server.queries import DELIVERY_LIST, REPORT, TASK_LIST, Parameter, parse_query, refuse_unknown_names
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.backup_files import damaged
 from tracker.store.values import DeliveryFilter, TaskFilter
@@ -99,6 +100,12 @@ class Offline:
         wanted = DeliveryFilter(**_parse(query, DELIVERY_LIST))
         page = self._run(lambda reader: reader.list_all_deliveries(wanted))
         return page_json(map(delivery_json, page.items), page.next_cursor, is_cut=page.is_cut)
+
+    def report(self, query: Mapping[str, str]) -> Json:
+        """A report; ``query`` as in ``GET /v1/report``."""
+        wanted = _parse(query, REPORT)
+        report_filter = ReportFilter(wanted["by"], wanted["since"], wanted.get("until"))
+        return self._run(lambda reader: reader.read_report(report_filter)).json()
 
     def overview(self) -> Json:
         """What the file alone shows of ``tracker status``."""

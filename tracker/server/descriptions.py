@@ -134,6 +134,11 @@ FIELDS_OF: Final[Mapping[str, Mapping[str, str]]] = {
         "title": "The phrase of the HTTP status.",
         "type": "The kind of problem; stable.",
     },
+    "ReportItem": {
+        "model": "The model of the request.",
+        "reason": "Why they FAILED; null for those that did not.",
+        "route": "The route.",
+    },
     "PrunedView": {
         "deliveries": "Deliveries.",
         "dry_run": "Whether they were only counted.",

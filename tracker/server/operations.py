@@ -16,7 +16,7 @@ from tracker.domain.attempts import DeliveryDetail
 from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
 from tracker.domain.why import WhyView
 from tracker.providers.registry import PROVIDERS
-from tracker.server import ai_models, hooks, outputs, queries, routes, schemas, streams, system, tasks
+from tracker.server import ai_models, hooks, outputs, queries, report, routes, schemas, streams, system, tasks
 from tracker.server.access import READS
 from tracker.server.callbacks import CallbackHandlers
 from tracker.server.queries import Parameter
@@ -173,6 +173,7 @@ OPERATIONS: Final = (
         queries.DELIVERY_AGAIN,
         tag="hooks",
     ),
+    Operation("GET", "/v1/report", report.get_report, {200: schemas.ReportView}, (503,), queries.REPORT, tag="system"),
     Operation("GET", "/v1/stats", system.get_stats, {200: schemas.StatsView}, (503,), tag="system"),
     Operation("GET", "/v1/doctor", system.get_doctor, {200: schemas.DoctorView}, tag="system"),
     Operation("GET", "/v1/routes", routes.list_routes, {200: Items[schemas.RouteView]}, tag="system"),

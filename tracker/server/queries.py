@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.ids import looks_like_task_id
 from tracker.domain.nearest import did_you_mean
+from tracker.domain.report_divisions import DIVISIONS, LABEL, parse_by
 from tracker.domain.statuses import Reason, Status
 from tracker.errors import FieldProblem, RequestInvalid
 
@@ -177,6 +178,11 @@ TASK_LIST: Final = (
     _time("until", "Created before."),
     _LIMIT,
     _text("cursor", _CURSOR, _parse_task_cursor),
+)
+REPORT: Final = (
+    _time("since", "Created at or after; by default midnight (UTC) of today."),
+    _time("until", "Created before."),
+    _text("by", f"What the sums are divided by, separated by commas: {', '.join(DIVISIONS)}, {LABEL}NAME.", parse_by),
 )
 TASK: Final = (_WAIT,)
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from tracker.domain.ai_models import Model
 from tracker.domain.pruning import Pruned
-from tracker.domain.records import FeedEventView, HookView, IgnoredFileView, Json
+from tracker.domain.records import CostView, FeedEventView, HookView, IgnoredFileView, Json
 from tracker.domain.request_fields import Field as RequestField
 from tracker.domain.statuses import Reason
 from tracker.errors import FieldProblem, RequestInvalid
@@ -173,6 +173,32 @@ class StatsView(Struct):
     """Counts by status, provider and reason; queue depths; the oldest due poll."""
 
 
+class ReportItem(Struct, kw_only=True):
+    """The tasks with the same properties; labels are members too, named ``label.NAME``."""
+
+    route: str | UnsetType = UNSET
+    account: str | UnsetType = UNSET
+    model: str | UnsetType | None = UNSET
+    day: Annotated[str | UnsetType, Meta(description="The day of their creation, in UTC.")] = UNSET
+    reason: Reason | UnsetType | None = UNSET
+    succeeded: Annotated[int, Meta(description="How many SUCCEEDED.")]
+    failed: Annotated[int, Meta(description="How many FAILED.")]
+    active: Annotated[int, Meta(description="How many have not ended.")]
+    p50_s: Annotated[float | None, Meta(description="Half of the successes took so long at most, in seconds.")]
+    p95_s: Annotated[float | None, Meta(description="95 % of the successes took so long at most, in seconds.")]
+    cost: Annotated[CostView | None, Meta(description="What they cost; an estimate if one of them is.")]
+    other_costs: Annotated[list[CostView], Meta(description="The same in other currencies, if there are several.")]
+
+
+class ReportView(Struct):
+    """Sums of tasks, the largest groups first; by days in their order."""
+
+    items: list[ReportItem]
+    notice: Annotated[str, Meta(description="Only if something is missing: what, and how to see it.")] | UnsetType = (
+        UNSET
+    )
+
+
 class AppliedView(Struct):
     """The outcome of a callback that is stored."""
 
@@ -247,7 +273,7 @@ class OverBudgetView(ProblemView, kw_only=True):
 
 
 PROBLEMS = (ProblemView, NotReadyView, OverBudgetView)
-OPEN = (StatsView, *PROBLEMS)
+OPEN = (StatsView, ReportItem, *PROBLEMS)
 """Answers that may gain members; all others have exactly these, always all of them unless they can be UNSET."""
 
 

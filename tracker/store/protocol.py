@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tracker.domain.observation import Observation
     from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StepSize, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.domain.report import Report, ReportFilter
     from tracker.domain.task import ExternalId, Task, TaskId
     from tracker.store.tallies import StoreGauges, StoreTallies
     from tracker.store.values import (
@@ -67,9 +68,7 @@ class Reader(Protocol):
         """One task."""
 
     async def list_tasks(self, wanted: TaskFilter) -> Page:
-        """Tasks, newest first. A search that takes long is cut and continues at the cursor, see `Page`.
-
-        Searches delay no other method.
+        """Tasks, newest first. A search delays no other method; a long one is cut, and continues at the cursor.
 
         Raises:
             SearchRefused: too many searches are running.
@@ -141,6 +140,9 @@ class Reader(Protocol):
 
     async def measure(self) -> StoreGauges:
         """The state of the store for monitoring, in a time that does not depend on the number of tasks."""
+
+    async def read_report(self, wanted: ReportFilter) -> Report:
+        """Sums of tasks. A search like `list_tasks`: one that takes very long is cut, see `Report`."""
 
     async def read_spent(self, account: str, at: datetime, currency: str) -> Decimal:
         """What the tasks of an account that were created on the UTC day of a time count in its budget."""
@@ -268,9 +270,7 @@ class Store(Reader, Protocol):
         """
 
     async def claim_waiting(self, account: str, max_in_flight: int | None, lease_s: float) -> WaitingClaim:
-        """Lease the creates of an account that wait for a slot, as many as are free, in the order they were recorded.
-
-        Their time to be accepted begins now.
+        """Lease creates that wait for a slot, as many as are free, the oldest first; their time to be sent begins now.
 
         Args:
             account: the account.

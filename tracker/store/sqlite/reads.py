@@ -27,6 +27,7 @@ from tracker.store.sqlite.events import (
 from tracker.store.sqlite.files import log_bytes
 from tracker.store.sqlite.inline_data import SELECT_PIECE
 from tracker.store.sqlite.lists import SearchLimits
+from tracker.store.sqlite.report import read_report
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
+    from tracker.domain.report import Report, ReportFilter
     from tracker.store.tallies import StoreGauges
     from tracker.store.values import DeliveryFilter, Lane, OpenCounts, TaskFilter
 
@@ -256,6 +258,10 @@ class SqliteReader:
 
     async def count_open(self) -> OpenCounts:
         return await counts.count_open(self._rows, self._now_ms())
+
+    async def read_report(self, wanted: ReportFilter) -> Report:
+        async with self._searches.search():
+            return await read_report(self._searches.bounded_rows, wanted, self.search_limits)
 
     async def read_spent(self, account: str, at: datetime, currency: str) -> Decimal:
         return costs.spent_of(await self._rows(costs.SELECT_SPENT, costs.spent_values(account, at, currency)))
