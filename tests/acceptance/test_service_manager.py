@@ -92,11 +92,15 @@ class Manager:
 
     async def get(self, path: str) -> int:
         """Send a GET through the socket; the status."""
+        return (await self.read(path))[0]
+
+    async def read(self, path: str) -> tuple[int, str]:
+        """Send a GET through the socket; the status and the body."""
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(self.path)) as client,
             client.get(f"http://localhost{path}") as answer,
         ):
-            return answer.status
+            return answer.status, await answer.text()
 
     def close(self) -> None:
         """Close both sockets."""
@@ -128,6 +132,7 @@ async def test_start_reload_and_stop_under_a_service_manager(tmp_path: Path) -> 
         assert "MONOTONIC_USEC" in await manager.wait_for(RELOADING="1")
         assert (await manager.wait_for(READY="1"))["STATUS"].startswith("Reload refused")
         assert await manager.get("/readyz") == 200
+        assert "tracker_config_last_reload_successful 0.0" in (await manager.read("/metrics"))[1].splitlines()
         process.send_signal(signal.SIGTERM)
         await manager.wait_for(STOPPING="1")
         assert await process.wait() == 0

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+
 from tests.kits.clock import RunningClock, after
 from tests.kits.daemon import ApiClient, Setting, account, running_daemon
+from tests.kits.hook_endpoint import SECRET
+from tests.kits.http_server import serving
 from tests.kits.metrics import METRICS, OF_PROCESS, PREFIX, Scrape
+from tests.kits.processes import find_free_port
 from tests.kits.sandbox import running
 from tests.kits.waiting import until
 from tests.kits.world import World
@@ -53,6 +59,8 @@ on = ["task.finished"]
 run = ["/bin/false"]
 max_attempts = 2
 retry_first_s = 0.05
+[prices]
+"kling.text2video" = { per_call = 0.25 }
 [callbacks]
 placeholder_url = "https://callback.invalid/"
 """
@@ -158,7 +166,8 @@ def check_agreement(found: Scrape, database: Path) -> None:
     assert found.by("task_time_to_know_seconds_count", "provider", "source") == counts(
         database, f"SELECT provider, ended_by, count(*) {known}"
     )
-    costs = "FROM tasks WHERE cost_amount > 0 GROUP BY 1, 2, 3, 4"
+    given_up = "coalesce(reason, '') IN ('expired', 'submit_unknown', 'missing_output')"
+    costs = f"FROM tasks WHERE cost_amount > 0 AND NOT {given_up} GROUP BY 1, 2, 3, 4"
     spent = found.by("cost_total", "route", "account", "currency", "kind")
     assert {key: round(amount * 1e9) for key, amount in spent.items()} == counts(
         database, f"SELECT route, account, cost_currency, cost_kind, sum(cost_amount) {costs}"
@@ -305,3 +314,46 @@ async def test_the_gauges_of_the_store_are_bounded(tmp_path: Path) -> None:
         assert found.outbox == 1
         world.edit(FILL_OUTBOX, COUNTED_MOST + 5)
         assert (await world.store.measure()).outbox == COUNTED_MOST
+
+
+async def test_troubles_show_and_pass(tmp_path: Path) -> None:
+    """A refused key, a pause, an open circuit of an upstream and of a hook: 1 or a time while they last."""
+    answers = {"refused": 401, "slow": 429, "down": 500}
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"code": 1}, status=answers[name_of(request)], headers={"Retry-After": "600"})
+
+    def name_of(request: web.Request) -> str:
+        return next(name for name, url in urls.items() if url.endswith(request.headers["Host"]))
+
+    urls: dict[str, str] = {}
+    async with AsyncExitStack() as stack:
+        for name in answers:
+            urls[name] = await stack.enter_async_context(serving(answer))
+        accounts = "\n".join(account(name, url) for name, url in urls.items())
+        hook = f'[[hooks]]\nname = "gone"\non = ["task.failed"]\nurl = "http://127.0.0.1:{find_free_port()}/"\n'
+        hook += 'secret_env = "S"\nallow_private_addresses = true\nretry_first_s = 0.02\nretry_max_s = 0.02'
+        setting = Setting(tables=f"{accounts}\n{hook}", env={"S": SECRET})
+        api = await stack.enter_async_context(running_daemon(tmp_path, setting))
+        followed: list[Any] = []
+        for name, count in (("refused", 1), ("slow", 1), ("down", 8)):
+            for n in range(count):
+                body = {"route": "kling.text2video", "external_id": f"{name}-{n}", "account": name}
+                followed.append((await api.call("POST", "/v1/tasks", body))[1])
+        await api.call("POST", f"/v1/tasks/{followed[-1]['id']}/cancel")
+
+        async def in_trouble() -> Scrape | None:
+            found = await scraped(api)
+            troubles = ("account_key_refused", "upstream_circuit_open", "hook_circuit_open")
+            all_show = all(found.sum(name) for name in (*troubles, "account_paused_until_timestamp_seconds"))
+            return found if all_show else None
+
+        found: Scrape = await until(in_trouble)
+        assert found.by("account_key_refused", "account") == {("refused",): 1}
+        host = urls["down"].removeprefix("http://")
+        assert found.by("upstream_circuit_open", "host", "family") == {(host, "kling"): 1}
+        assert found.by("hook_circuit_open", "hook") == {("gone",): 1}
+        (paused, until_s), *others = found.by("account_paused_until_timestamp_seconds", "account").items()
+        assert (paused, others) == (("slow",), [])
+        assert 0 < until_s - time.time() < 600
+        assert {key[0] for key in found.by("upstream_requests_total", "code_class")} == {"4xx", "5xx"}

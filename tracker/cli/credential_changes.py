@@ -43,5 +43,6 @@ def _use_of(found: Config, name: str) -> str:
     uses = {account.api_key_env: f"key of account {each}" for each, account in found.accounts.items()}
     uses |= {rules.secret_env: f"callback secret of {each}" for each, rules in found.callbacks.providers.items()}
     uses |= {hook.secret_env: f"secret of hook {hook.name}" for hook in found.hooks}
+    uses |= {found.tracing.headers_env: "headers of traces"} if found.tracing.headers_env else {}
     uses |= {found.server.api_token_env: "API token", found.callbacks.secret_env: "callback secret"}
     return uses.get(name, f"credential {name}")
