@@ -108,6 +108,15 @@ def test_every_alert_says_what_to_do() -> None:
     assert set(re.findall(r"\]\(#(\w+)\)", page)) <= anchors
 
 
+def test_the_page_lists_every_metric() -> None:
+    """Once, with its labels."""
+    rows = re.findall(r"^\| [\w ]+ \| (`.*`) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.findall(r"`(\w+)(?:\{([\w,]+)\})?`", " ".join(rows))
+    listed = [(f"tracker_{name}", set(labels.split(",") if labels else ())) for name, labels in found]
+    assert sorted(name for name, _ in listed) == sorted(METRICS)
+    assert dict(listed) == {name: metric.labels for name, metric in METRICS.items()}
+
+
 def test_the_dashboard_can_be_imported() -> None:
     """Rows as promised, ids once, no panel over another, and the data source is chosen at the import."""
     listed = panels()
