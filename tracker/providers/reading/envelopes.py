@@ -54,7 +54,8 @@ def layers(body: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
     yield body
     for layer in found:  # grows during the loop
         for name in ENVELOPES:
-            inner = unwrapped(layer.get(name))
+            value = layer.get(name)  # nearly always None: no call for that
+            inner = None if value is None else unwrapped(value)
             if inner is not None and len(found) < _MAX_LAYERS:
                 found.append(inner)
                 yield inner
