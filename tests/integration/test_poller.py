@@ -362,7 +362,7 @@ async def test_an_open_circuit_causes_no_claims_between_sweeps(tmp_path: Path) -
     """Only sweeps claim, a few tasks each."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = IN_MAINTENANCE
-        for n in range(300):  # more than are claimed before the circuit opens
+        for n in range(2 * MAX_BATCH + BATCH):  # more than are claimed before the circuit opens
             await world.register(external_id=f"up-{n}")
         await world.sweep()
         claims, calls = world.poller._claims, world.store.calls
@@ -412,15 +412,15 @@ async def test_a_lane_recovers_its_speed_after_an_outage(tmp_path: Path) -> None
     """While the circuit is open few tasks are claimed; after a successful probe all are."""
     async with UpstreamWorld(tmp_path) as world:
         world.gateway.answers["kling"] = IN_MAINTENANCE
-        for n in range(100):
+        for n in range(MAX_BATCH + 36):
             await world.register(external_id=f"up-{n}")
         await world.sweep()
         asked = len(world.gateway.asked)
-        assert 5 <= asked < 100
+        assert 5 <= asked < MAX_BATCH + 36
         world.gateway.answers["kling"] = kling("failed")
         for _ in range(4):
             await world.sweep(5.0)
-        await world.gateway.wait_for_request("GET kling", asked + 100)
+        await world.gateway.wait_for_request("GET kling", asked + MAX_BATCH + 36)
 
 
 async def halt_once(claims: Claims) -> None:
