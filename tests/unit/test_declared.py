@@ -291,6 +291,8 @@ def test_all_mistakes_of_all_files_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         load_declared({"b.toml": ACME, "a.toml": ACME})
     assert caught.value.problems == ["b.toml:2: name: the name is taken by a.toml; choose another"]
+    both = mistakes(ACME.replace('broken = "FAILED"', "").replace("/v1/{model}", "/v1/{modle}"))
+    assert [line.split(": ")[1] for line in both] == ["routes.video.create", "statuses"], both
 
 
 def test_no_value_is_repeated_in_a_message() -> None:

@@ -96,10 +96,18 @@ def list_mistakes(table: ProviderTable) -> Iterable[Mistake]:
         yield from _check_result(table.result, table.values)
     yield from _check_values(table)
     yield from _check_statuses(table.statuses, ("statuses",))
+    yield from _check_ends(table)
     yield from _check_codes(table)
     yield from _check_outputs(table.outputs)
     if table.callback is not None:
         yield from _check_callback(table.callback)
+
+
+def _check_ends(table: ProviderTable) -> Iterable[Mistake]:
+    fails_elsewhere = table.result is not None and table.result.failed_http
+    for end in ("SUCCEEDED",) if fails_elsewhere else ("SUCCEEDED", "FAILED"):
+        if end not in table.statuses.values():
+            yield ("statuses",), f"no status means {end}, so no task could end with it; add the one that does"
 
 
 def _check_route(route: RouteTable, table: ProviderTable) -> Iterable[Mistake]:
