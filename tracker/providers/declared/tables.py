@@ -251,4 +251,3 @@ class ProviderTable(Table):
     reasons: dict[str, Literal[tuple(reason.value for reason in Reason if reason not in _OWN_REASONS)]] = {}  # type: ignore[valid-type]  # the values of an enumeration
     outputs: Annotated[list[OutputTable], Field(min_length=1)]
     callback: CallbackTable | None = None
-
