@@ -187,7 +187,7 @@ async def test_sums_of_costs(tmp_path: Path) -> None:
 
 ACCEPTED = (200, {"code": 0, "message": "SUCCEED", "data": {"task_id": "k1", "task_status": "submitted"}})
 KLING = {"model_name": "kling-v3-omni", "prompt": "a kite"}
-PROBABLY = "It failed after the service had accepted it, so it was probably charged"
+PROBABLY = "The task failed after the service had accepted it, so the job was probably charged"
 
 
 async def test_failed_but_charged_and_refunded_are_told_apart(tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ async def test_failed_but_charged_and_refunded_are_told_apart(tmp_path: Path) ->
         upstream.answers[videos] = ACCEPTED
         charged = await polled(api, await api.submit("kling.omni-video", KLING))
         assert charged["cost"] == {"amount": 1, "currency": "units", "kind": "actual"}
-        assert "It failed, and the service charged 1 unit." in await why(charged)
-        assert "It failed, and the service charged 1 unit.\n" in await show(charged)
+        assert "The task failed, and the service charged 1 unit." in await why(charged)
+        assert "The task failed, and the service charged 1 unit.\n" in await show(charged)
 
         upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
         song = await api.submit("suno.generate", SONG)
@@ -223,7 +223,7 @@ async def test_failed_but_charged_and_refunded_are_told_apart(tmp_path: Path) ->
         upstream.answers["/suno/query/task"] = (200, {**body, "data": {**body["data"], "errorCode": 531}})
         refunded = await polled(api, await api.submit("suno.generate", SONG))
         assert refunded["cost"] == {"amount": 0, "currency": "credits", "kind": "actual"}
-        assert "It failed, and the service refunded it." in await why(refunded)
+        assert "The task failed, and the service refunded it." in await why(refunded)
 
         upstream.answers["/suno/generate"] = (200, {"code": 413, "msg": "too long", "data": None})
         refused = await api.submit("suno.generate", SONG)

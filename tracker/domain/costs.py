@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import StrEnum
 from typing import NamedTuple
 
-_PROBABLY = "It failed after the service had accepted it, so it was probably charged"
+_PROBABLY = "The task failed after the service had accepted it, so the job was probably charged"
 LEAST = Decimal("1e-9")
 """Smaller amounts are rounded."""
 MOST = 1_000_000
@@ -97,7 +97,11 @@ def describe_charge(*, failed: bool, cost: Cost | None, is_refused: bool | None 
         return "Nothing was charged." if is_refused else f"{_PROBABLY}."
     if cost.kind is CostKind.ESTIMATE:
         price = f"about {cost}, by your price list"
-        return f"{_PROBABLY}: {price}." if failed else f"It cost {price}."
+        return f"{_PROBABLY}: {price}." if failed else f"The job cost {price}."
     if not failed:
-        return f"It cost {cost}, by the service's own figures."
-    return f"It failed, and the service charged {cost}." if cost.amount else "It failed, and the service refunded it."
+        return f"The job cost {cost}, by the service's own figures."
+    return (
+        f"The task failed, and the service charged {cost}."
+        if cost.amount
+        else "The task failed, and the service refunded it."
+    )
