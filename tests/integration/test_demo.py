@@ -24,7 +24,8 @@ DEMO = [sys.executable, "-m", "tracker", "demo"]
 def make_tasks(**more: object) -> dict[str, dict[str, Any]]:
     """A finished task for each scenario."""
     task = {"status": "SUCCEEDED", "reason": None, "stage": "complete", "progress": 100, "polls": 12, "callbacks": 34}
-    return {scenario.name: {**task, "id": f"id-{scenario.name}", **more} for scenario in SCENARIOS}
+    cost = {"amount": 0.26136, "currency": "USD", "kind": "estimate"}
+    return {scenario.name: {**task, "cost": cost, "id": f"id-{scenario.name}", **more} for scenario in SCENARIOS}
 
 
 def shown(width: int, *, is_terminal: bool) -> str:
@@ -49,7 +50,12 @@ def test_without_a_terminal_each_description_is_printed_once() -> None:
 
 @pytest.mark.parametrize(
     ("width", "also"),
-    [(80, "12         34"), (106, "12 polls, 34 callbacks  hook ran 1x"), (126, "gemini.generate")],
+    [
+        (80, "12         34"),
+        (106, "12 polls, 34 callbacks  hook ran 1x"),
+        (126, "gemini.generate"),
+        (146, "hook ran 1x  about 0.26136 USD"),
+    ],
 )
 def test_descriptions_and_endings_fit_every_terminal(width: int, also: str) -> None:
     """A narrow terminal loses other columns; no text is cut."""
@@ -91,6 +97,7 @@ def test_it_runs_to_the_end() -> None:
     ran = subprocess.run([*DEMO, "--once"], capture_output=True, text=True, check=False, timeout=58)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert f"{len(SCENARIOS)} tasks ended as expected" in ran.stdout
+    assert re.search(r"\nThey cost about [0-9.]+ USD and 3 units: ", ran.stdout)
     assert "the daemon listens on http://127.0.0.1:" in ran.stdout
     assert "127.0.0.1:8780" not in ran.stdout, "the default port is for the user's own daemon"
     assert "The output files are removed now; --dir DIRECTORY keeps them." in ran.stdout

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.kits.clock import after
 from tests.kits.factories import make_answer, make_cancel, make_observation, make_sent_task, make_task
-from tracker.domain.costs import Cost, CostKind, exact, plain
+from tracker.domain.costs import Cost, CostKind, add_up, cost_from, exact, plain
 from tracker.domain.observation import Observation, Submission
 from tracker.domain.records import cost_json
 from tracker.domain.task import Reason, Status, SubmitState, Task
@@ -90,3 +90,9 @@ def test_a_later_success_replaces_the_cost() -> None:
     """Of a task that was given up."""
     given_up = make_task(status=Status.FAILED, reason=Reason.EXPIRED, price=PRICE, cost=PRICE)
     assert ended(given_up, make_observation(Status.SUCCEEDED, cost=USD)) == (USD, USD)
+
+
+def test_sums_by_currency() -> None:
+    """Each currency is a sum of its own; with an estimate in it, it is one."""
+    shown = [None, *map(cost_json, (PRICE, UNITS, USD, Cost(Decimal("0.1"), "EUR")))]
+    assert [cost.described() for cost in add_up(map(cost_from, shown))] == ["0.1 EUR", "about 0.58 USD", "6 units"]

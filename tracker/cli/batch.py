@@ -21,7 +21,7 @@ from click.core import ParameterSource
 
 from tracker.cli.client import Json
 from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, WARNING, Failure, Refused, severity_mark
-from tracker.cli.render import clean, describe_amount, echo_json
+from tracker.cli.render import clean, echo_json
 from tracker.cli.session import Session
 from tracker.cli.waiting import describe_failure, exit_code_of, follow, has_ended
 from tracker.domain.text import NotText, count, decode_text
@@ -111,14 +111,13 @@ def submit_batch(
 
 
 def _total(prices: list[Mapping[str, Json]], new: int) -> str:
-    """What the new requests would cost together; the daemon has one currency."""
+    """What the new requests would cost together."""
     if not prices:
         return ""
-    from tracker.domain.costs import exact
+    from tracker.domain.costs import add_up, cost_from
 
-    amount = sum(filter(None, (exact(price["amount"]) for price in prices)))
     unpriced = f" and {new - len(prices)} without a price" if new > len(prices) else ""
-    return f" about {describe_amount({**prices[0], 'amount': amount})}{unpriced};"
+    return f" {', '.join(cost.described() for cost in add_up(map(cost_from, prices)))}{unpriced};"
 
 
 def read_batch(source: str, defaults: Mapping[str, Json]) -> list[Line]:

@@ -227,13 +227,11 @@ def echo_task(task: Mapping[str, Json], now: datetime | None = None, ends_by: st
 
 def _charge(task: Mapping[str, Json]) -> str:
     """What an ended task cost, as one sentence."""
-    from tracker.domain.costs import Cost, CostKind, describe_charge, exact
+    from tracker.domain.costs import cost_from, describe_charge
 
-    shown = task.get("cost")
-    amount = exact(shown["amount"]) if shown else None
-    if not shown or amount is None or task["status"] not in ENDS:
+    cost = cost_from(task.get("cost"))
+    if cost is None or task["status"] not in ENDS:
         return ""
-    cost = Cost(amount, clean(shown["currency"]), CostKind(shown["kind"]))
     return describe_charge(failed=task["status"] == "FAILED", cost=cost)
 
 

@@ -8,8 +8,9 @@ import click
 
 from tracker.cli.client import Json
 from tracker.cli.query_commands import parse_time_option
-from tracker.cli.render import describe_amount, echo_json, echo_table
+from tracker.cli.render import echo_json, echo_table
 from tracker.cli.session import Session, json_option, with_session
+from tracker.domain.costs import cost_from
 from tracker.domain.report_divisions import parse_by
 from tracker.domain.text import about
 
@@ -66,11 +67,10 @@ def report(session: Session, *, since: str, until: str | None, by: str, as_json:
 
 
 def _row(item: Mapping[str, Json], names: list[str]) -> list[object]:
-    costs = [cost for cost in (item["cost"], *item["other_costs"]) if cost]
-    about_it = {"actual": "", "estimate": "about "}
+    costs = map(cost_from, (item["cost"], *item["other_costs"]))
     return [
         *(_NONE if item[name] is None else item[name] for name in names),
         *(item[name] for name in ("succeeded", "failed", "active")),
         *(_NONE if item[name] is None else about(item[name]) for name in ("p50_s", "p95_s")),
-        ", ".join(f"{about_it[cost['kind']]}{describe_amount(cost)}" for cost in costs) or _NONE,
+        ", ".join(cost.described() for cost in costs if cost is not None) or _NONE,
     ]

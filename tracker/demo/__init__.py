@@ -20,6 +20,7 @@ import aiohttp
 from tracker.demo.environment import Environment, start_environment
 from tracker.demo.scenarios import SCENARIOS, Scenario
 from tracker.demo.screen import Screen
+from tracker.domain.costs import add_up, cost_from
 from tracker.systemd import protect_memory
 
 Json = Any
@@ -182,6 +183,9 @@ def _report(
             "again), each hook run once.",
             soft_wrap=True,
         )
+    if costs := add_up(cost_from(task["cost"]) for task in tasks.values()):
+        spent = " and ".join(cost.described() for cost in costs)
+        screen.console.print(f"They cost {spent}: what the upstream says, else by the price list.", soft_wrap=True)
     if not (keeps_files or stays):
         screen.console.print("The output files are removed now; --dir DIRECTORY keeps them.", soft_wrap=True)
         return
@@ -204,6 +208,7 @@ def _look_around(environment: Environment, tasks: Mapping[str, Json]) -> str:
         "\nThe demo stays up until Ctrl-C. In another terminal:\n"
         f"  export TRACKER_URL={environment.url}\n"
         "  tracker list\n"
+        "  tracker report --by route,reason\n"
         f"  tracker why {some_id}\n"
         '  tracker submit kling.omni-video -d \'{"model_name": "kling-v3-omni", "prompt": "a kite"}\' --wait\n'
         f"  sqlite3 {environment.directory}/tracker.db '{_QUERY}'\n"

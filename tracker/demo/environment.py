@@ -43,6 +43,18 @@ first_delay_s = 2.0
 min_interval_s = 1.0
 max_interval_s = 2.0
 
+[prices]                    # invented; for tasks whose upstream does not say what they cost
+"suno.generate" = {{ per_call = 0.08 }}
+"dashscope.video" = {{ per_second = 0.1 }}
+"openai.video" = {{ per_call = 0.4 }}
+"seedance.video" = {{ per_1k_tokens = 0.0024 }}
+"gemini.generate" = {{ per_image = 0.04 }}
+"openai.chat" = {{ per_1k_tokens = 0.002 }}
+"anthropic.messages" = {{ per_1k_tokens = 0.003 }}
+
+[budget]
+daily = 20.0
+
 [archive]                   # the sandbox serves its files from this machine
 dir = "{directory}/outputs"
 allow_private_addresses = true

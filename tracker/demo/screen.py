@@ -14,12 +14,15 @@ from rich.live import Live
 from rich.table import Table
 
 from tracker.demo.scenarios import Scenario
+from tracker.domain.costs import cost_from
 
 Json = Any
 _DESCRIPTION = "WHAT HAPPENS"
 _COUNTS = ("POLLS", "CALLBACKS")
-_WITH_ALL = 126
+_WITH_COSTS = 146
 """Columns of a terminal that shows everything; a long description takes two lines."""
+_WITH_ALL = 126
+"""Columns of a terminal that shows everything but the costs; their sum is shown at the end."""
 _WITHOUT_ROUTE = 106
 """Columns of a terminal that shows everything but the route; a narrower one shows counts only."""
 _COLOURS = {"PENDING": "yellow", "RUNNING": "cyan", "SUCCEEDED": "green", "FAILED": "red"}
@@ -66,7 +69,7 @@ class Screen:
             task = tasks.get(scenario.name)
             if task is None:
                 continue
-            line = " ".join(_describe(task, hook_runs)).rstrip()
+            line = " ".join(filter(None, (*_describe(task, hook_runs), _cost_of(task))))
             if self._shown.get(scenario.name) != line:
                 self._shown[scenario.name] = line
                 self.console.print(f"{scenario.name:13} {scenario.route:18} {line}", soft_wrap=True)
@@ -81,11 +84,14 @@ class Screen:
             if (task := tasks.get(scenario.name)) is not None:
                 status, details, hook = _describe(task, hook_runs)
                 cells |= {"STATUS": f"[{_COLOURS[status]}]{status}[/]", "": details, "HOOK": hook}
+                cells["COST"] = _cost_of(task)
                 cells |= {column: str(task[column.lower()]) for column in _COUNTS}
             table.add_row(*(cells.get(column, "") for column in columns))
         return table
 
     def _columns(self) -> tuple[str, ...]:
+        if self.console.width >= _WITH_COSTS:
+            return ("TASK", "ROUTE", _DESCRIPTION, "STATUS", "", "HOOK", "COST")
         if self.console.width >= _WITH_ALL:
             return ("TASK", "ROUTE", _DESCRIPTION, "STATUS", "", "HOOK")
         if self.console.width >= _WITHOUT_ROUTE:
@@ -98,3 +104,8 @@ def _describe(task: Json, hook_runs: Mapping[str, int]) -> tuple[str, str, str]:
     parts += [f"{task[what]} {what if task[what] != 1 else what[:-1]}" for what in ("polls", "callbacks")]
     runs = hook_runs.get(task["id"], 0)
     return task["status"], ", ".join(part for part in parts if part), f"hook ran {runs}x" if runs else ""
+
+
+def _cost_of(task: Json) -> str:
+    cost = cost_from(task["cost"])
+    return "" if cost is None else cost.described()

@@ -6,9 +6,10 @@ single tokens are far below a millionth.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _PROBABLY = "The task failed after the service had accepted it, so the job was probably charged"
 LEAST = Decimal("1e-9")
@@ -37,6 +38,27 @@ class Cost(NamedTuple):
     def __str__(self) -> str:
         is_one = self.amount == 1 and self.currency.islower()
         return f"{plain(self.amount)} {self.currency.removesuffix('s') if is_one else self.currency}"
+
+    def described(self) -> str:
+        """The same, marked as an estimate if it is one: ``about 0.08 USD``."""
+        return f"about {self}" if self.kind is CostKind.ESTIMATE else str(self)
+
+
+def cost_from(shown: Mapping[str, Any] | None) -> Cost | None:
+    """A cost from its public form; None without one."""
+    amount = exact(shown["amount"]) if shown else None
+    return None if not shown or amount is None else Cost(amount, str(shown["currency"]), CostKind(shown["kind"]))
+
+
+def add_up(costs: Iterable[Cost | None]) -> list[Cost]:
+    """The sums by currency; one that holds an estimate is one."""
+    sums: dict[str, Cost] = {}
+    for cost in costs:
+        if cost is not None:
+            known = sums.get(cost.currency, Cost(Decimal(0), cost.currency))
+            kind = CostKind.ESTIMATE if CostKind.ESTIMATE in {known.kind, cost.kind} else CostKind.ACTUAL
+            sums[cost.currency] = Cost(known.amount + cost.amount, cost.currency, kind)
+    return [sums[currency] for currency in sorted(sums)]
 
 
 def exact(value: object) -> Decimal | None:
