@@ -385,6 +385,21 @@ async def test_a_store_that_cannot_be_read_delays_streams(world: ServerWorld, mo
     assert world.services.feed.readers == 0
 
 
+async def test_an_error_of_the_program_ends_streams_which_resume(world: ServerWorld) -> None:
+    """None is left open without events; the log has the error."""
+    task_id = await world.make_task()
+    with captured_logs() as logged:
+        async with open_stream(world.client) as stream, open_stream(world.client, "?status=FAILED") as other:
+            world.store.fail("read_events", error=RuntimeError("a bug"), times=1)
+            await world.poll(task_id, Status.RUNNING)
+            assert (await stream.rest(), await other.rest()) == ([], [])
+    assert [(line["event"], line["level"], line["step"]) for line in logged] == [("feed.failed", "error", "follow")]
+    async with open_stream(world.client, last_event_id=stream.position) as stream:
+        assert (await stream.next()).id == 1
+    await until(lambda: world.services.feed.readers == 0)
+    assert (world.services.feed._windows, world.services.feed._follower) == ({}, None)
+
+
 async def test_a_stop_ends_every_stream(world: ServerWorld) -> None:
     """Two hundred, one of them of a client that does not read, before the server waits for any connection.
 

@@ -64,6 +64,7 @@ class Reader:
         self._is_gone = is_gone
         self._wake_up: asyncio.Future[None] | None = None
         self._take: Callable[[Chunk], bool] | None = None
+        self._is_ended = False
 
     async def next(self, take: Callable[[Chunk], bool] | None = None) -> Chunk | None:
         """What comes next: an empty chunk after `WAKE_S`, or while the store cannot be read; None at the end.
@@ -103,7 +104,12 @@ class Reader:
 
     def is_over(self) -> bool:
         """Whether nothing more comes."""
-        return self.feed.closing.done() or self._is_gone()
+        return self._is_ended or self.feed.closing.done() or self._is_gone()
+
+    def end(self) -> None:
+        """Have it end."""
+        self._is_ended = True
+        self.wake()
 
 
 class EventFeed:
@@ -219,6 +225,7 @@ class EventFeed:
         if self._follower is None:
             self.position, self._listed = newest, ()
             self._follower = asyncio.create_task(self._follow(), name="event feed")
+            self._follower.add_done_callback(self._note_end)
         window = self._windows.get(wanted)
         if window is None:
             window = self._windows[wanted] = Window(wanted, self.position)
@@ -228,7 +235,7 @@ class EventFeed:
     def _leave(self, reader: Reader) -> None:
         window = reader.window
         window.readers.remove(reader)
-        if not window.readers:
+        if not window.readers and self._windows.get(window.wanted) is window:
             del self._windows[window.wanted]
             about_task = self._of_task[window.wanted.task]
             about_task.remove(window.wanted)
@@ -241,6 +248,17 @@ class EventFeed:
     def _wake_all(self) -> None:
         for window in self._windows.values():
             window.wake()
+
+    def _note_end(self, follower: asyncio.Task[None]) -> None:
+        """After an error of the program itself, end the readers rather than leave them without news: clients resume."""
+        if follower.cancelled() or (error := follower.exception()) is None:
+            return
+        log.error("feed.failed", step="follow", exc_info=error)
+        self._follower = None
+        for window in self._windows.values():
+            window.end()
+        self._windows.clear()
+        self._of_task.clear()
 
     # -- the follower --------------------------------------------------------------------------------------
 

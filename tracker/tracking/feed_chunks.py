@@ -86,6 +86,10 @@ class WindowReader(Protocol):
         """Whether it wants nothing more."""
         ...
 
+    def end(self) -> None:
+        """Have it end."""
+        ...
+
 
 class Window:
     """The recent chunks for one filter.
@@ -107,6 +111,11 @@ class Window:
         """Have every reader look, or take the chunk that came."""
         for reader in self.readers:
             reader.wake(chunk)
+
+    def end(self) -> None:
+        """Have every reader end."""
+        for reader in self.readers:
+            reader.end()
 
     def add(self, chunk: Chunk) -> None:
         """Add a chunk that is not empty; the oldest ones leave when there is too much."""
