@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,14 @@ from tests.kits.daemon import (
 )
 from tests.kits.world import World
 from tracker.cli.session import load_served
+from tracker.config.sections import Retention
+from tracker.domain.costs import Cost
 from tracker.domain.ids import make_task_id
-from tracker.domain.records import iso
+from tracker.domain.records import iso, task_json
 from tracker.domain.report import ReportFilter
+from tracker.domain.task import Status
 from tracker.errors import ConfigError
+from tracker.maintenance.pruning import Pruning
 from tracker.sandbox import DEFAULT_KEY
 from tracker.store.sqlite.lists import SearchLimits
 
@@ -350,6 +355,27 @@ async def test_a_reload_changes_prices_and_budgets(tmp_path: Path) -> None:
             changed, unchanged = api.tracker.reload(load_served(file, {KEY_ENV: DEFAULT_KEY}))
             assert ("budget.daily" in changed, unchanged) == (True, [])
             assert (await submitted(api))[0] == 402
+
+
+async def test_secrets_in_the_figures_of_an_upstream_are_masked(tmp_path: Path) -> None:
+    """What it echoes there is stored for ever."""
+    async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, "")) as api:
+        usage = {"key": DEFAULT_KEY, "total_tokens": 7}
+        upstream.answers["/openai/v1/chat"] = (200, {"choices": [{"message": {"content": "hi"}}], "usage": usage})
+        chat = await api.submit("openai.chat", {"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}]})
+        assert (chat["usage"]["total_tokens"], DEFAULT_KEY in str(chat["usage"])) == (7, False)
+
+
+async def test_retention_keeps_figures_and_costs(tmp_path: Path) -> None:
+    """They outlive the bodies that they came in."""
+    async with World(tmp_path / "t.db") as world:
+        await world.follow(1)
+        await world.call(1, Status.SUCCEEDED, usage='{"a":1}', cost=Cost(Decimal("0.5"), "USD"), payload='{"b":2}')
+        await world.store.fan_out(None, 10)
+        world.clock.advance(100 * 86_400)
+        await Pruning(world.store, world.clock, lambda: Retention(events_days=1, payload_days=1)).run()
+        shown = task_json(await world.get(1))
+        assert (shown["result"], shown["usage"], shown["cost"]["amount"]) == (None, {"a": 1}, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,12 @@ def test_a_key_that_is_sent_unencrypted(tmp_path: Path) -> None:
     for url, count in (("http://gateway.studio.dev", 1), ("http://127.0.0.1:8790", 0), ("http://gateway:80", 0)):
         config = load_config(written(tmp_path, f'[accounts.default]\nbase_url = "{url}"'), {})
         assert len(list_warnings(config, {})) == count
+
+
+def test_a_budget_without_prices(tmp_path: Path) -> None:
+    """It would not count a task before its end."""
+    budget = "[budget]\ndaily = 5"
+    (line,) = list_warnings(load_config(written(tmp_path, budget), {}), {})
+    assert line.startswith("budget: without a price only what upstreams state counts")
+    priced = f'{budget}\n[prices]\n"suno.generate" = {{ per_call = 0.08 }}'
+    assert list_warnings(load_config(written(tmp_path, priced), {}), {}) == []

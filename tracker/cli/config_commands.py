@@ -203,6 +203,7 @@ def _values(found: Config) -> dict[str, Any]:
         values[section] |= {name: _given(table) for name, table in values[section].pop("providers").items()}
     models = values["models"]
     values["models"] = models["names"] | models["environments"]
+    values["prices"] |= values["prices"].pop("rates")
     values["store"]["path"] = str(found.store_path)
     values["hooks_dir"] = found.hooks_path and str(found.hooks_path)
     values["hooks"] = [

@@ -55,6 +55,8 @@ def list_warnings(config: Config, environ: Iterable[str]) -> list[str]:
         if account.base_url.lower().startswith("http://") and not _is_local(_host(account.base_url)):
             what = "the key of this account is sent unencrypted; use https:// if the gateway supports it"
             lines.append(f"accounts.{name}.base_url: {what}")
+    if not config.prices.rates and (config.budget.daily is not None or config.budget.accounts):
+        lines.append("budget: without a price only what upstreams state counts, once a task has ended; set [prices]")
     return [*lines, *unknown_variables(config, environ)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from tracker.config.fields import Name, Section, no_bool
 from tracker.config.sections import Mistake
@@ -28,7 +28,13 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, float) else value
 
 
-Amount = Annotated[Decimal, BeforeValidator(_as_text), BeforeValidator(no_bool), Field(ge=0, le=MOST)]
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(_as_text),
+    BeforeValidator(no_bool),
+    Field(ge=0, le=MOST),
+    PlainSerializer(float, when_used="json"),
+]
 """An amount of money, 0 or more."""
 
 

@@ -179,6 +179,8 @@ class Reconciler:
             )
         if reading.detail is not None:
             masked = replace(masked, detail=self._redactor.text(reading.detail))
+        if reading.usage is not None:
+            masked = replace(masked, usage=self._redactor.json_text(reading.usage))
         if reading.status is None and reading.upstream_status is not None:  # a known status holds no secret
             masked = replace(masked, upstream_status=self._redactor.text(reading.upstream_status))
         outputs = tuple(map(self._masked_output, reading.outputs))
