@@ -22,7 +22,7 @@ from tests.bench.processes import OWN_TREE, use_tree
 if TYPE_CHECKING:
     from tests.bench.report import Result
 
-BENCHES = ("callbacks", "stream", "polls", "lookups", "hooks", "archive", "size", "cli")
+BENCHES = ("callbacks", "stream", "polls", "ends", "lookups", "hooks", "archive", "size", "cli")
 DRAWN = "curves"
 """Not among all: draws what the README shows."""
 _WHAT = f"{', '.join(BENCHES)}; all of them without a name; curves: draw those of the README"

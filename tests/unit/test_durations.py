@@ -118,7 +118,7 @@ def test_a_plan_is_made_anew_after_some_tasks() -> None:
     for _ in range(17):
         window = durations.find(task)
         assert window is not None
-        plans.append(window.plan(TIMING.policy, TIMING.suggested_interval_s))
+        plans.append(window.plan(TIMING))
         durations = durations.learn([make_task(**ENDED)])
     assert len(set(map(id, plans))) == 3
 

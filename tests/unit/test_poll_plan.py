@@ -1,75 +1,27 @@
 """Polls of tasks of which it is known how long they take: when they come, how many there are, what they find."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from statistics import mean, median
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.kits.clock import START, after
-from tests.kits.factories import (
-    POLICY,
-    TIMING,
-    make_answer,
-    make_durations,
-    make_observation,
-    make_sent_task,
-    make_task,
-)
-from tracker.domain.durations import Durations
+from tests.kits.clock import after
+from tests.kits.factories import POLICY, TIMING, make_durations, make_observation, make_task
+from tests.kits.polling import Draw, follow, never, simulate
 from tracker.domain.judge import judge
-from tracker.domain.observation import Source, Submission, Trouble
-from tracker.domain.poll_plan import SHARE, PollPlan
+from tracker.domain.observation import Source, Trouble
+from tracker.domain.poll_plan import LATE_GROWTH, PollPlan
 from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.statuses import Status
 from tracker.domain.task import Task
 
-TICK_S = 1.0
-Draw = Callable[[random.Random], float]
-
-
-class Found(NamedTuple):
-    """A task that a poll found finished: the polls it took, and how late, seconds."""
-
-    polls: int
-    late_s: float
-    task: Task
-
-
-def follow(lasts_s: float, timing: PollTiming, draw: random.Random) -> Found:
-    """Poll one task until it is found finished: the real rules on a simulated clock, with the sweep's granularity."""
-    timing = replace(timing, jitter=draw.random())
-    (step,) = judge(make_sent_task(expects_callback=False), make_answer(Submission.ACCEPTED, at=0.0), never, timing)
-    while True:
-        assert step.task.due_at is not None
-        at = (step.task.due_at - START).total_seconds() + draw.random() * TICK_S
-        status = Status.SUCCEEDED if at >= lasts_s else Status.RUNNING
-        timing = replace(timing, jitter=draw.random())
-        claimed = replace(step.task, due_at=after(at + 60))  # the end of its lease
-        (step,) = judge(claimed, make_observation(status, at=at), never, timing)
-        if status is Status.SUCCEEDED:
-            return Found(step.task.polls, at - lasts_s, step.task)
-
-
-def never(_key: str) -> bool:
-    """No event came before."""
-    return False
-
-
-def simulate(lasts: Draw, timing: PollTiming, count: int, *, learns: bool) -> list[Found]:
-    """Many tasks, one after the other; what is learned of one serves the next, if ``learns``."""
-    draw, durations, found = random.Random(7), Durations(), []
-    for _ in range(count):
-        one = follow(lasts(draw), replace(timing, learned=durations if learns else None), draw)
-        durations = durations.learn([one.task])
-        found.append(one)
-    return found
+ENDED = {"status": Status.SUCCEEDED, "submit_attempts": 1, "ended_by": Source.CALLBACK}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +96,22 @@ def test_the_number_of_polls_is_fixed() -> None:
     plain = simulate(lambda draw: draw.choice(times), PollTiming(POLICY, 10.0), 200, learns=False)
     fixed = replace(PollTiming(POLICY, 10.0), learned=make_durations(times))
     planned = [follow(draw.choice(times), fixed, draw).polls for _ in range(200)]
-    assert 1.05 <= mean(planned) / mean(one.polls for one in plain) <= SHARE
+    assert 1.05 <= mean(planned) / mean(one.polls for one in plain) <= 1.3
+
+
+def test_tasks_that_outlive_the_first_of_their_model_are_compared_with_its_route() -> None:
+    """Of tasks that began together the shortest end first: they say nothing about the longer ones."""
+    learned = make_durations([40.0 + n / 2 for n in range(40)], model="V4")
+    for n in range(10):
+        learned = learned.learn([make_task(**ENDED, model="V5", finished_at=after(10 + n / 10))])
+    timing, task = replace(TIMING, learned=learned), make_task(model="V5", submit_attempts=1)
+    assert learned.poll_interval_s(task, 8.0, timing) == 3.0, "as the ten"
+    of_route = learned.poll_interval_s(make_task(model="V6"), 45.0, timing)
+    assert learned.poll_interval_s(task, 45.0, timing) == of_route
+    alone = make_durations([10.0 + n / 10 for n in range(10)], model="V5")
+    assert alone.poll_interval_s(task, 45.0, timing) == pytest.approx(45 * LATE_GROWTH)
+    assert of_route is not None
+    assert of_route < 45 * LATE_GROWTH
 
 
 def test_very_long_tasks_are_polled_as_if_nothing_was_known() -> None:

@@ -8,7 +8,7 @@ follows changes and stays small. Pure and immutable: the store writes the same w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
@@ -19,7 +19,7 @@ from tracker.domain.poll_plan import PollPlan
 from tracker.domain.statuses import Source, Status
 
 if TYPE_CHECKING:
-    from tracker.domain.schedule import PollPolicy, PollTiming
+    from tracker.domain.schedule import PollTiming
     from tracker.domain.task import Task
 
 WINDOW: Final = 100
@@ -82,10 +82,10 @@ class _Plans:
         self._times = times
         self._made: tuple[object, PollPlan] | None = None
 
-    def make(self, policy: PollPolicy, suggested_interval_s: float) -> PollPlan:
-        wanted, made = (policy, suggested_interval_s), self._made
+    def make(self, timing: PollTiming) -> PollPlan:
+        wanted, made = (timing.policy, timing.suggested_interval_s), self._made
         if made is None or made[0] != wanted:
-            made = self._made = wanted, PollPlan(self._times, policy, suggested_interval_s)
+            made = self._made = wanted, PollPlan(self._times, *wanted)
         return made[1]
 
 
@@ -121,10 +121,9 @@ class Window:
         p50_s, p90_s, p95_s = (quantile(ordered, share) for share in (0.5, 0.9, LATE_SHARE))
         return Usual(p50_s, p90_s, p95_s, len(ordered))
 
-    def plan(self, policy: PollPolicy, suggested_interval_s: float) -> PollPlan | None:
-        """When to poll such tasks; the arguments are those of `PollTiming`. None: as if nothing was known."""
-        plan = self._plans.make(policy, suggested_interval_s)
-        return plan if plan.is_useful else None
+    def plan(self, timing: PollTiming) -> PollPlan:
+        """When to poll such tasks, within a policy and with an interval that is suggested."""
+        return self._plans.make(timing)
 
 
 class Durations:
@@ -157,11 +156,13 @@ class Durations:
 
     def find(self, task: Task) -> Window | None:
         """The finest window of a task that has enough tasks; None: none has."""
+        return next(self._find_all(task), None)
+
+    def _find_all(self, task: Task) -> Iterator[Window]:
         for key in keys_of(task):
             window = self._windows.get(key)
             if window is not None and window.is_enough:
-                return window
-        return None
+                yield window
 
     def usual(self, task: Task) -> Usual | None:
         """How long such tasks usually take; None: not known, or its route answers at once."""
@@ -169,10 +170,19 @@ class Durations:
         return None if window is None else window.usual
 
     def poll_interval_s(self, task: Task, age_s: float, timing: PollTiming) -> float | None:
-        """When to poll a task next, see `tracker.domain.schedule.Learned`."""
-        window = self.find(task)
-        plan = None if window is None else window.plan(timing.policy, timing.suggested_interval_s)
-        return None if plan is None else plan.interval_s(age_s)
+        """When to poll a task next, see `tracker.domain.schedule.Learned`.
+
+        A task that takes longer than all of the finest window is compared with the coarser ones: of tasks that began
+        together the shortest end first, so the first times of a new model say nothing about its longer tasks.
+        """
+        plan = None
+        for window in self._find_all(task):
+            other = window.plan(timing)
+            plan = plan or other
+            if age_s < other.longest_s:
+                plan = other
+                break
+        return plan.interval_s(age_s) if plan is not None and plan.is_useful else None
 
     def outlook(self, task: Task, now: datetime) -> Outlook:
         """What is expected of a task that has not ended, and when a client should ask for it again."""

@@ -39,6 +39,10 @@ _STEPS: Final = 12
 class PollPlan:
     """The poll times of tasks with the same distribution of durations.
 
+    Attributes:
+        longest_s: the longest of these durations.
+        is_useful: False: the schedule that knows nothing serves as well.
+
     Args:
         times: how long such tasks took, seconds; some.
         policy: the bounds of intervals.
@@ -47,12 +51,12 @@ class PollPlan:
 
     def __init__(self, times: Sequence[float], policy: PollPolicy, suggested_interval_s: float) -> None:
         ordered = sorted(times)
+        self.longest_s = ordered[-1]
         self._min_s, self._max_s = policy.min_interval_s, policy.max_interval_s
         self._times, self._alive = _distribution(ordered, self._min_s)
         self._passed = _cumulate(self._times, self._alive)
         base = _mean_polls(ordered, _polls_unlearned(policy, suggested_interval_s))
         self.is_useful = base <= MAX_BASE_POLLS
-        """False: the schedule that knows nothing serves as well."""
         self._step = self._find_step(ordered, base * SHARE) if self.is_useful else 0.0
 
     def interval_s(self, elapsed_s: float) -> float:
@@ -145,13 +149,16 @@ def _cumulate(times: Sequence[float], alive: Sequence[float]) -> list[float]:
 
 
 def _polls_unlearned(policy: PollPolicy, suggested_interval_s: float) -> Iterator[float]:
-    """When a task is polled that nothing is known about, seconds after its acceptance."""
+    """When a task is polled that nothing is known about, seconds after its acceptance.
+
+    The first poll finds it running, and that change restarts the intervals.
+    """
     timing = PollTiming(policy, suggested_interval_s)
     at_s, step = policy.first_delay_s, 0
     while True:
         yield at_s
-        step += 1
         at_s += poll_interval_s(step, timing)
+        step += 1
 
 
 def _mean_polls(ordered: Sequence[float], polls: Iterator[float]) -> float:
