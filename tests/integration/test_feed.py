@@ -27,6 +27,7 @@ from tracker.cli.exits import Refused, Unreachable
 from tracker.cli.stream import Message, follow_stream
 from tracker.domain.observation import Source
 from tracker.domain.task import Reason, Status, TaskId
+from tracker.tracking.feed import TURNS
 
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 """The end of a complete body."""
@@ -428,6 +429,28 @@ async def test_a_stop_ends_every_stream(world: ServerWorld) -> None:
         assert feed._follower is None
         async with world.client.get("/v1/stream") as late:
             assert await late.content.read() == b"retry: 2000\nid: 100\n\n"
+
+
+async def test_a_stop_does_not_read_for_streams_that_are_behind(world: ServerWorld) -> None:
+    """Those that wait for their turn end without one."""
+    await make_history(world, 3)
+    feed = world.services.feed
+    async with AsyncExitStack() as stack:
+        for _ in range(TURNS):
+            await stack.enter_async_context(feed._turns)
+        streams = [await stack.enter_async_context(open_stream(world.client, "?after=0")) for _ in range(10)]
+        before = world.store.calls["list_events_after"]
+        assert (await get_page(world, "?limit=1"))["last_seq"] == 1, "pages have turns of their own"
+        await world.app.shutdown()
+        assert world.store.calls["list_events_after"] == before + 1
+        for _ in range(TURNS):
+            feed._turns.release()
+        for stream in streams:
+            assert await stream.rest() == []
+        await until(lambda: feed.readers == 0)
+        assert world.store.calls["list_events_after"] == before + 1
+        for _ in range(TURNS):
+            await feed._turns.acquire()
 
 
 # -- pages of JSON -----------------------------------------------------------------------------------------

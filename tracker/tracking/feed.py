@@ -42,7 +42,7 @@ CHUNK_BYTES: Final = 64 * 1024
 PAGE_BYTES: Final = 1024 * 1024
 """The same of a page that a client asks for."""
 TURNS: Final = 2
-"""Pages of single readers that are read at the same time."""
+"""Pages of single readers that are read at the same time, and as many that clients ask for."""
 WAKE_S: Final = 15.0
 """A reader returns at least that often."""
 MAX_READERS: Final = 1000
@@ -140,7 +140,7 @@ class EventFeed:
         self._follower: asyncio.Task[None] | None = None
         self._listed: Sequence[FeedEvent] = ()
         """What the follower has listed after its position."""
-        self._turns = asyncio.Semaphore(TURNS)
+        self._turns, self._page_turns = asyncio.Semaphore(TURNS), asyncio.Semaphore(TURNS)
         self._closing: asyncio.Future[None] | None = None
         self.changes = ChangeFeed(store)
         self._pages = FeedPages(store, self.changes, outlook)
@@ -189,13 +189,15 @@ class EventFeed:
             StoreUnavailable: the history cannot be read.
         """
         await self._check(after)
-        async with self._turns:
+        async with self._page_turns:
             return await self._pages.read(wanted, after, limit, PAGE_BYTES)
 
     async def read_on(self, wanted: FeedFilter, after: int) -> Chunk:
         """A page for a reader that is behind; an empty one if the store cannot be read."""
         async with self._turns:
             try:
+                if self.closing.done():  # many may be waiting for their turn: a stop does not
+                    return Chunk(after, after)
                 return await self._pages.read(wanted, after, PAGE, CHUNK_BYTES)
             except StoreError as error:
                 log.warning("feed.failed", step="read", error=str(error))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SLICE: Final = 16
 """Events that are read and encoded at a time: one has at most about 200 KiB."""
-SEARCH_S: Final = 0.5
+SEARCH_S: Final = 0.2
 """A page ends after so long, also if it has found nothing yet."""
 BUSY_SHARE: Final = 0.03
 """The share of the event loop that the feed takes while changes are committed."""
