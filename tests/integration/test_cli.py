@@ -307,6 +307,20 @@ def test_submit_of_a_task_that_fails_at_once(daemon: Daemon) -> None:
     assert result.stderr == f"{ID} failed: policy_rejected (E [31m7 not that)\n"
 
 
+def test_submit_of_a_task_that_was_not_accepted_yet(daemon: Daemon) -> None:
+    """The id is on standard output, the reason on standard error; without a reason the task is created all the same."""
+    daemon.on("POST /v1/tasks", (202, TASK | {"status": "PENDING", "external_id": None}))
+    result = tracker_("submit", "suno.generate")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{ID}\n", "")
+    daemon.on(f"GET /v1/tasks/{ID}/why", (200, {"summary": "The service has rejected the key of account default."}))
+    result = tracker_("submit", "suno.generate")
+    assert (result.exit_code, result.stdout) == (0, f"{ID}\n")
+    assert result.stderr == "The service has rejected the key of account default.\n"
+    daemon.requests.clear()
+    assert tracker_("submit", "suno.generate", "--json").stderr == ""
+    assert [path for _, path, *_ in daemon.requests] == ["/v1/tasks"]
+
+
 def test_submit_without_a_response(daemon: Daemon) -> None:
     """The error names the idempotency key that makes a repetition safe."""
     daemon.on("POST /v1/tasks", (200, None))

@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +30,7 @@ from tracker.cli.exits import (
     severity_mark,
 )
 from tracker.cli.query_commands import parse_labels
-from tracker.cli.render import clean, clean_text, describe_amount, describe_state, echo_json, echo_result
+from tracker.cli.render import clean, clean_text, describe_amount, describe_state, echo_json, echo_result, localize
 from tracker.cli.session import Session, json_option, with_session
 from tracker.cli.waiting import ARCHIVE_ENDS, archive_items, describe_failure, exit_code_of, follow, has_ended
 from tracker.domain.text import NotText, about, decode_text
@@ -313,7 +314,11 @@ def _finish(session: Session, task: Json, *, wait: bool, timeout_s: float | None
         echo_result(task, lambda _task: click.echo(task_id), as_json=as_json)
         if task["status"] == "FAILED":
             raise Failure([describe_failure(task)], FAILED)
+        if not as_json:
+            _echo_why_not_accepted(session, task)
         return
+    if not as_json:
+        _echo_why_not_accepted(session, task)
     try:
         task = follow(session.client, [task_id], timeout_s)[task_id]
     except KeyboardInterrupt:
@@ -328,6 +333,17 @@ def _finish(session: Session, task: Json, *, wait: bool, timeout_s: float | None
     if not has_ended(task):
         click.echo(f"not finished; the task continues: tracker wait {task_id}", err=True)
     raise click.exceptions.Exit(exit_code_of([task]))
+
+
+def _echo_why_not_accepted(session: Session, task: Json) -> None:
+    """Tell on standard error why the first attempt gave a task no upstream id, as with an account that is held."""
+    if task["status"] != "PENDING" or task["external_id"] is not None:
+        return
+    try:
+        why = session.client.get(task_path(str(task["id"]), "why"))
+    except Failure:
+        return  # the task is stored, whatever happened to the daemon since
+    click.echo(clean(localize(why["summary"], datetime.now(UTC))), err=True)
 
 
 def _echo_outputs(session: Session, task: Json) -> None:
