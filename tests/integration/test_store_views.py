@@ -45,6 +45,13 @@ async def test_every_column_of_a_view_has_a_type(tmp_path: Path) -> None:
             assert types.items() >= expected.items()
 
 
+@pytest.mark.parametrize("page", ["README.md", "config/README.md"])
+def test_the_pages_name_every_view(page: str) -> None:
+    """A reader finds each public view where the others are."""
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    assert {view for view in COLUMNS if f"`{view}`" not in text} == set()
+
+
 async def test_no_view_uses_an_unquoted_reserved_word(tmp_path: Path) -> None:
     """Programs that parse the text of a view fail at one."""
     async with World(tmp_path / "t.db") as world:

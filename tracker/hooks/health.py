@@ -177,7 +177,7 @@ class HealthBook:
         known = self._hooks[hook]
         if known.last_success_at is not None:
             return
-        # when a delivery that is retried last went wrong is not recorded: not before it was made
+        # a list does not say when a delivery that is retried last went wrong: not before it was made
         ended = [item for item in deliveries if item.finished_at is not None or (item.attempts and item.error)]
         ended.sort(key=lambda item: item.finished_at or item.created_at, reverse=True)
         wrong = list(takewhile(lambda item: item.status is not DeliveryStatus.SUCCEEDED, ended))
