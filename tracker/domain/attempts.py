@@ -15,7 +15,8 @@ class AttemptRecord(Struct, frozen=True):
     """One attempt of a delivery that has ended; also its public form.
 
     Attributes:
-        attempt: its number; begins anew when the delivery is retried by hand.
+        attempt: its number; begins anew when the delivery is retried by hand. One that does not count, because the
+            machine prevented it or the tracker stopped, leaves its number to the next.
         started_at, took_s: of this run alone; None: from before they were stored.
         outcome: what followed from it: ``retry`` for another attempt, ``failed`` for good, ``dead`` as the last one.
         output: the end of what the hook printed, at most 500 characters.
