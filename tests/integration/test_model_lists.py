@@ -107,14 +107,15 @@ async def test_an_unknown_configured_model_is_logged_at_the_start(tmp_path: Path
 
 
 async def test_a_start_warns_about_likely_mistakes(tmp_path: Path) -> None:
-    """A gateway that has no list or rejects the key, an unreachable public URL, and a variable without effect."""
+    """A gateway that rejects the key (once, not at each fetch), an unreachable public URL, an unknown variable."""
     env = {"TRACKER_PUBLC_URL": "https://tracker.dev", KEY_ENV: "sk-wrong"}
     async with Sandbox() as sandbox:
         setting = Setting(gateway=sandbox.base_url, log='level = "info"', env=env)
         setting = replace(setting, is_called_back=False, top='public_url = "https://tracker.example.com"')
         journal = Journal()
-        async with running_daemon(tmp_path, setting, journal):
+        async with running_daemon(tmp_path, setting, journal) as api:
             await journal.until(lambda: journal.named("models.failed"))
+            assert (await models(api, tmp_path, "sync")).code == 1
     (failed,) = journal.named("models.failed")
     assert (failed["level"], failed["account"], failed["step"]) == ("warning", "default", "fetch")
     assert failed["error"].startswith("openai: HTTP 401: ")

@@ -62,6 +62,8 @@ class ModelSync:
         self._accounts = accounts
         self._configured = configured
         self._has_lists = has_lists
+        self._failed: dict[str, list[str]] = {}
+        """What went wrong for each account the last time."""
         self._unknown: frozenset[str] = frozenset()
         """One line for each unknown model that was logged."""
 
@@ -108,10 +110,11 @@ class ModelSync:
                 continue
             await self._store.replace_models(account, family, models)
         stored = await self._store.list_models(account)
-        if len(problems) == len(LISTS):  # a wrong address, or a key that is rejected
-            log.warning("models.failed", account=account, step="fetch", error="; ".join(problems))
-        else:
+        before, self._failed[account] = self._failed.get(account), problems
+        if len(problems) < len(LISTS):
             log.info("models.synced", account=account, count=len(stored.models), problems=problems)
+        elif problems != before:  # a wrong address, a key that is rejected; the same again is no news
+            log.warning("models.failed", account=account, step="fetch", error="; ".join(problems))
         return len(stored.models), problems
 
     async def list_unknown(self) -> list[str]:
