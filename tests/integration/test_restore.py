@@ -41,6 +41,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("TRACKER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TRACKER_STORE__PATH", str(tmp_path / "tracker.db"))
+    monkeypatch.setenv("TRACKER_SERVER__LISTEN", "127.0.0.1:1")
     (tmp_path / "backups").mkdir()
     return tmp_path / "tracker.db"
 
@@ -304,7 +305,6 @@ def test_damage_that_opening_does_not_find(
     said = refused_change(path)
     assert "set store.path" not in said
     assert not said or f"tracker db restore {good}" in said or "tracker db check" in said
-    monkeypatch.setenv("TRACKER_SERVER__LISTEN", "127.0.0.1:1")
     for command in (["list"], ["deliveries", "list"], ["show", make_task_name(1)], ["why", make_task_name(1)]):
         code = run(command)
         _absence, *rest = capsys.readouterr().err.splitlines()
@@ -345,7 +345,6 @@ def test_a_log_without_its_file(
     path.touch()
     with pytest.raises(StoreUnusable, match="is empty, but its write-ahead log"):
         change(path, 2)
-    monkeypatch.setenv("TRACKER_SERVER__LISTEN", "127.0.0.1:1")
     for command in (["list"], ["db", "check"], ["db", "backup", str(path.parent / "x.db")]):
         assert run(command) == BAD_CONFIG
         assert "is empty, but its write-ahead log" in capsys.readouterr().err
@@ -397,7 +396,6 @@ def test_damage_behind_the_header_is_found(
     good = backup(path)
     damage_table(path, "events")
     monkeypatch.setenv("TRACKER_ACCOUNTS__DEFAULT__BASE_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("TRACKER_SERVER__LISTEN", "127.0.0.1:1")
     assert run(["doctor"]) == FAILED
     said = capsys.readouterr().out
     assert f"store: {path}: is damaged" in said
