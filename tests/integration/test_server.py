@@ -489,6 +489,7 @@ async def test_what_is_expected_of_a_task(world: ServerWorld) -> None:
         assert shown["poll_after_s"] == (5.0 if n < 8 else 30.0), "when the tracker polls"
         if n < 8:
             await world.call(n, Status.SUCCEEDED, at=60.0 + n)
+            world.learning.learn()
             assert (await get(world, f"/v1/tasks/{task_id}"))["poll_after_s"] is None
     expected = {"p50_s": 63.5, "p90_s": 66.3, "samples": 8, "ready_at": "2026-11-20T20:43:03.500Z"}
     assert shown["expected"] == expected

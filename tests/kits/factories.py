@@ -71,7 +71,7 @@ def make_sent_task(**fields: Any) -> Task:
 def make_durations(times_s: Iterable[float], **fields: Any) -> Durations:
     """What is learned from songs that took so long each, from their acceptance to the callback that ended them."""
     of_each = {"status": Status.SUCCEEDED, "submit_attempts": 1, "ended_by": Source.CALLBACK, **fields}
-    return Durations().learn(make_task(**{**of_each, "finished_at": after(time_s)}) for time_s in times_s)
+    return Durations().learn(make_task(**{**of_each, "finished_at": after(time_s)}) for time_s in times_s)[0]
 
 
 def make_reading(status: Status | None = None, **fields: Any) -> Reading:

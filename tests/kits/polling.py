@@ -54,6 +54,6 @@ def simulate(lasts: Draw, timing: PollTiming, count: int, *, learns: bool) -> li
     draw, durations, found = random.Random(7), Durations(), []
     for _ in range(count):
         one = follow(lasts(draw), replace(timing, learned=durations if learns else None), draw)
-        durations = durations.learn([one.task] if one.task else [])
+        durations, _ = durations.learn([one.task] if one.task else [])
         found.append(one)
     return found

@@ -18,6 +18,7 @@ from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Status, TaskId
 from tracker.logs import Redactor
 from tracker.store.values import Applied, AttemptResult, Lane
+from tracker.tracking.learning import Learning
 from tracker.tracking.reconciler import Reconciler
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class World:
         self.reconciler = Reconciler(
             self.store, policy_of=lambda _: policy, interval_of=intervals, draw=lambda: 0.5, redactor=Redactor()
         )
+        self.learning = Learning(self.store, self.reconciler, self.clock)
 
     async def __aenter__(self) -> Self:
         plans.record()

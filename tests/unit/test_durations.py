@@ -53,7 +53,7 @@ def test_the_finest_key_with_enough_samples_counts() -> None:
     durations = make_durations([10.0] * (LEAST_SAMPLES - 1), **short)
     assert durations.usual(make_task(**short)) is None
     assert durations.samples(make_task(**short)) == LEAST_SAMPLES - 1
-    durations = durations.learn([make_task(**ENDED, **short)])
+    durations, _ = durations.learn([make_task(**ENDED, **short)])
     usual = durations.usual(make_task(**short))
     assert usual is not None
     assert usual == pytest.approx(Usual(10.0, 34.0, 62.0, LEAST_SAMPLES))
@@ -61,7 +61,7 @@ def test_the_finest_key_with_enough_samples_counts() -> None:
     assert durations.usual(make_task(model="V4")) == durations.usual(make_task(**short)), "of the route"
     assert durations.usual(make_task(route="suno.extend")) is None
     for _ in range(LEAST_SAMPLES):
-        durations = durations.learn([make_task(**ENDED, **long)])
+        durations, _ = durations.learn([make_task(**ENDED, **long)])
     of_long, of_short = durations.find(make_task(**long)), durations.find(make_task(**short))
     assert of_long is not None
     assert of_short is not None
@@ -72,10 +72,10 @@ def test_what_is_learned_follows_changes_and_stays_small() -> None:
     """The last hundred tasks of a key count, and the keys that were updated last are kept."""
     durations = make_durations([300.0] * WINDOW)
     for _ in range(WINDOW):
-        durations = durations.learn([make_task(**ENDED)])
+        durations, _ = durations.learn([make_task(**ENDED)])
     assert durations.usual(make_task()) == Usual(90.0, 90.0, 90.0, WINDOW)
     for n in range(MAX_KEYS + 10):
-        durations = durations.learn([make_task(**ENDED, route=f"suno.route-{n}")])
+        durations, _ = durations.learn([make_task(**ENDED, route=f"suno.route-{n}")])
     assert durations.usual(make_task()) is None, "dropped: it was the oldest"
     known = sum(durations.samples(make_task(route=f"suno.route-{n}")) for n in range(MAX_KEYS + 10))
     assert known == MAX_KEYS
@@ -105,10 +105,11 @@ def test_what_threads_read_never_changes() -> None:
     """Learning makes a new value; failures and tasks of unknown length make none."""
     before = make_durations([60.0] * 10)
     window = before.find(make_task())
-    after_more = before.learn([make_task(**ENDED)])
+    after_more, keys = before.learn([make_task(**ENDED)])
+    assert keys == {("suno.generate", "", "")}
     assert before.find(make_task()) is window
     assert after_more.find(make_task()) is not window
-    assert before.learn([make_task(**{**ENDED, "status": Status.FAILED})]) is before
+    assert before.learn([make_task(**{**ENDED, "status": Status.FAILED})]) == (before, set())
 
 
 def test_a_plan_is_made_anew_after_some_tasks() -> None:
@@ -119,7 +120,7 @@ def test_a_plan_is_made_anew_after_some_tasks() -> None:
         window = durations.find(task)
         assert window is not None
         plans.append(window.plan(TIMING))
-        durations = durations.learn([make_task(**ENDED)])
+        durations, _ = durations.learn([make_task(**ENDED)])
     assert len(set(map(id, plans))) == 3
 
 

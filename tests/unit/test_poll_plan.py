@@ -103,7 +103,7 @@ def test_tasks_that_outlive_the_first_of_their_model_are_compared_with_its_route
     """Of tasks that began together the shortest end first: they say nothing about the longer ones."""
     learned = make_durations([40.0 + n / 2 for n in range(40)], model="V4")
     for n in range(10):
-        learned = learned.learn([make_task(**ENDED, model="V5", finished_at=after(10 + n / 10))])
+        learned, _ = learned.learn([make_task(**ENDED, model="V5", finished_at=after(10 + n / 10))])
     timing, task = replace(TIMING, learned=learned), make_task(model="V5", submit_attempts=1)
     assert learned.poll_interval_s(task, 8.0, timing) == 3.0, "as the ten"
     of_route = learned.poll_interval_s(make_task(model="V6"), 45.0, timing)

@@ -45,6 +45,7 @@ from tracker.server.tallies import HttpTallies
 from tracker.store.sqlite.backup_files import find_good_copy
 from tracker.tracking.feed import EventFeed
 from tracker.tracking.intake import CallbackUrls, Intake
+from tracker.tracking.learning import LEARN_EVERY_S
 from tracker.tracking.poller import Poller, polls_within
 from tracker.tracking.submitter import Submitter
 
@@ -115,7 +116,7 @@ class Tracker(Parts):
             fix = f"if the database is missing by mistake, stop the tracker and run: tracker db restore {copy.path}"
             log.warning("store.created_beside_copies", store=str(self._config.store_path), copy=str(copy.path), fix=fix)
         try:
-            await self.reconciler.load()
+            await self.learning.load()
             await self._start_parts()
         except BaseException:
             await self.stop()
@@ -222,6 +223,8 @@ class Tracker(Parts):
             await self.poller.stop(DRAIN_POLLS_S)
             await self.dispatcher.stop(DRAIN_HOOKS_S)
         await self._client.close()
+        self.learning.learn()
+        await self.learning.write()
         await self.store.close()
         if self._traces is not None:
             await self._traces.close()
@@ -297,6 +300,7 @@ class Tracker(Parts):
         """Begin all periodic work."""
         add, clock = self.scheduler.add, ClockWatch(self.store, self._clock)
         add(SWEEP, self.poller.tick, self._config.poll.tick_s)
+        add("durations", self.learning.run, LEARN_EVERY_S)
         add("clock watch", clock.check, clock_watch.CHECK_EVERY_S, first_after_s=clock_watch.CHECK_EVERY_S)
         add("disk space", self._disk.check, disk_space.CHECK_EVERY_S)
         add("model sync", self.model_sync.refresh, model_sync.REFRESH_S, retry_s=model_sync.RETRY_S)

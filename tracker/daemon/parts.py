@@ -25,6 +25,7 @@ from tracker.store.sqlite import SqliteStore
 from tracker.tracking.account_alarms import AccountAlarms
 from tracker.tracking.account_slots import AccountSlots
 from tracker.tracking.accounts import AccountRules
+from tracker.tracking.learning import Learning
 from tracker.tracking.reconciler import Reconciler
 from tracker.tracking.tallies import TaskTallies
 from tracker.upstream.breaker import Breakers
@@ -106,6 +107,7 @@ class Parts:
             configured=self._live.named_models,
             has_lists=self._account_rules.serves_builtin,
         )
+        self.learning = Learning(self.store, self.reconciler, self._clock)
         self.pruning = Pruning(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
         self._disk = DiskSpace(config.store_path.parent)
         self.task_tallies = TaskTallies(self.store, self._clock)

@@ -1,8 +1,7 @@
 """How long tasks usually take: learned per route, model and coarse size from tasks that succeeded.
 
 The time counts from the acceptance to the end. Each key has a window: the times of its last `WINDOW` tasks, so that it
-follows changes and stays small. Pure and immutable: the store writes the same windows, see
-`tracker.store.sqlite.durations`.
+follows changes and stays small. Pure and immutable, see `tracker.tracking.learning`.
 """
 
 from __future__ import annotations
@@ -136,18 +135,22 @@ class Durations:
     def __init__(self, windows: Mapping[Key, Window] | None = None) -> None:
         self._windows = dict(windows or {})
 
-    def learn(self, tasks: Iterable[Task]) -> Durations:
-        """What is known after some changes of tasks; those that did not succeed teach nothing."""
+    def learn(self, tasks: Iterable[Task]) -> tuple[Durations, set[Key]]:
+        """What is known after some tasks ended, and the keys that changed; those that failed teach nothing."""
         new = gather(tasks)
         if not new:
-            return self
+            return self, set()
         windows = self._windows.copy()
         for key, times in new.items():
             before = windows.pop(key, None)
             windows[key] = Window(times) if before is None else before.extended(times)
         for key in list(windows)[: max(0, len(windows) - MAX_KEYS)]:
             del windows[key]
-        return Durations(windows)
+        return Durations(windows), set(new)
+
+    def times(self, keys: Iterable[Key]) -> dict[Key, tuple[float, ...]]:
+        """The times of some keys, as far as they are known."""
+        return {key: self._windows[key].times for key in keys if key in self._windows}
 
     def samples(self, task: Task) -> int:
         """From how many tasks of its route is known how long they took."""

@@ -8,7 +8,7 @@ by its own clock. A result of a lease is stored only while its process and its a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tracker.domain.pruning import BESIDE_CALLBACKS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tracker.domain.ai_models import Model, ModelList
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.attempts import DeliveryDetail
-    from tracker.domain.durations import Durations
+    from tracker.domain.durations import Durations, Key
     from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.observation import Observation
     from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StepSize, StoredFile
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
         WaitingClaim,
         WriterProgress,
     )
-
-Json = Any
 
 
 class Reader(Protocol):
@@ -85,8 +83,7 @@ class Reader(Protocol):
 
         Args:
             seq: the position, 0 for the beginning; see also `last_seq`.
-            limit: how many at most.
-            search: read like a search, which delays no other method; it may raise `SearchRefused`.
+            limit, search: how many at most; read like a search, which may raise `SearchRefused`.
         """
 
     async def read_events(self, seqs: Sequence[int], *, search: bool = False) -> list[FeedItem]:
@@ -99,7 +96,7 @@ class Reader(Protocol):
         """What explains the state of a task, in one transaction and without payloads, see `tracker.domain.why`."""
 
     async def read_durations(self) -> Durations:
-        """How long tasks that succeeded took, as far as it is stored."""
+        """How long tasks took that succeeded, up to now."""
 
     async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
         """The hook runs of a task, oldest first."""
@@ -147,7 +144,7 @@ class Reader(Protocol):
     async def read_spent(self, account: str, at: datetime, currency: str) -> Decimal:
         """What the tasks of an account that were created on the UTC day of a time count in its budget."""
 
-    async def stats(self) -> dict[str, Json]:
+    async def stats(self) -> dict[str, Any]:
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
 
 
@@ -286,6 +283,9 @@ class Store(Reader, Protocol):
 
     async def release_creates(self, task_ids: Sequence[TaskId]) -> None:
         """Make those of these tasks due now that still wait to be sent."""
+
+    async def record_durations(self, windows: Mapping[Key, Sequence[float]]) -> None:
+        """Store the times of some keys, in place of those before."""
 
     async def replace_models(self, account: str, family: str, models: Sequence[Model]) -> None:
         """Store a provider's list of an account's models, replacing the one before."""

@@ -138,13 +138,9 @@ class Reconciler:
         """How long tasks usually take, as it is known now."""
         return self._judge.durations
 
-    async def load(self) -> None:
-        """Read what was learned before this process started.
-
-        Raises:
-            StoreUnavailable: it cannot be read.
-        """
-        self._judge = replace(self._judge, durations=await self._store.read_durations())
+    @durations.setter
+    def durations(self, durations: Durations) -> None:
+        self._judge = replace(self._judge, durations=durations)
 
     def policy_of(self, provider: str) -> PollPolicy:
         """The poll policy of a provider."""
@@ -201,15 +197,12 @@ class Reconciler:
         return await self._store.apply(await asyncio.to_thread(self._masked, observation), self._judge)
 
     def _note_ends(self, applied: Sequence[Applied]) -> None:
-        ended = [change.task for change in applied if change.ended_by is not None]
-        if not ended:
-            return
         with written_together():
             for change in applied:
                 if change.ended_by is not None:
                     self._note_end(change.task, change.ended_by)
-        durations = self._judge.durations.learn(ended)
-        self._judge = replace(self._judge, healthy_lanes=self._health.healthy, durations=durations)
+        if self._health.healthy is not self._judge.healthy_lanes:
+            self._judge = replace(self._judge, healthy_lanes=self._health.healthy)
 
     def _note_end(self, task: Task, source: Source) -> None:
         self._health.note_end(task, source)

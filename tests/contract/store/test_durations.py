@@ -1,4 +1,6 @@
-"""How long tasks take: written with their ends, read after a restart, small whatever happens."""
+"""How long tasks take: learned from commits, known after a restart or a kill, small whatever happens."""
+
+import pytest
 
 from tests.contract.store.conftest import OpenWorld
 from tests.kits.factories import make_answer, make_task
@@ -7,6 +9,7 @@ from tracker.domain.durations import LEAST_SAMPLES, MAX_KEYS, WINDOW
 from tracker.domain.observation import Submission
 from tracker.domain.statuses import Status
 from tracker.domain.task import ExternalId
+from tracker.tracking.learning import MOST, WRITE_EVERY_S
 
 
 async def end(world: World, n: int, took_s: float, status: Status = Status.SUCCEEDED, **fields: Fields) -> None:
@@ -17,8 +20,9 @@ async def end(world: World, n: int, took_s: float, status: Status = Status.SUCCE
     await world.call(task_id, status, at=1.0 + took_s)
 
 
-async def test_ends_are_learned_and_survive_a_restart(engine: OpenWorld) -> None:
-    """Of tasks that succeeded and that this tracker sent, with the transaction that ends them."""
+@pytest.mark.parametrize("is_written", [True, False], ids=["after a stop", "after a kill"])
+async def test_ends_are_learned_and_survive(engine: OpenWorld, is_written: bool) -> None:
+    """Of tasks that succeeded and that this tracker sent, once each."""
     task = make_task(model="V5", size="5s")
     async with engine() as world:
         for n in range(LEAST_SAMPLES):
@@ -26,42 +30,68 @@ async def test_ends_are_learned_and_survive_a_restart(engine: OpenWorld) -> None
         await end(world, 90, 1.0, Status.FAILED, size="5s")
         await world.follow(91, model="V5", size="5s")
         await world.call(91, Status.SUCCEEDED, at=1.0)
+        world.learning.learn()
         before = world.reconciler.durations.usual(task)
-    async with engine() as world:
-        assert world.reconciler.durations.usual(task) is None
-        await world.reconciler.load()
-        after = world.reconciler.durations.usual(task)
-    assert after is not None
-    assert after == before == (63.5, after.p90_s, after.p95_s, LEAST_SAMPLES)
+        world.at(500)
+        if is_written:
+            await world.learning.write()
+        assert len(world.edit("SELECT * FROM durations")) == (3 if is_written else 0)
+    for _ in range(2):
+        async with engine() as world:
+            assert world.reconciler.durations.usual(task) is None
+            await world.learning.load()
+            after = world.reconciler.durations.usual(task)
+            assert after is not None
+            assert after == before == (63.5, after.p90_s, after.p95_s, LEAST_SAMPLES)
 
 
-async def test_what_is_stored_equals_what_is_learned_in_memory(engine: OpenWorld) -> None:
-    """The daemon learns from commits, also from many in one; it reads the same after a restart."""
+async def test_windows_are_written_now_and_then(engine: OpenWorld) -> None:
+    """Not with each end: that would cost each callback; and only those that changed."""
     async with engine() as world:
-        await world.reconciler.load()
+        await end(world, 0, 5.0, model="V4")
+        await world.learning.run()
+        assert world.reconciler.durations.samples(make_task()) == 1
+        assert world.edit("SELECT * FROM durations") == []
+        world.at(WRITE_EVERY_S + 1)
+        await world.learning.run()
+        rows = "SELECT model, took_s FROM durations ORDER BY model"
+        assert world.edit(rows) == [("", "[5.0]"), ("V4", "[5.0]")]
+        world.edit("UPDATE durations SET took_s = '[9.0]'")
+        await end(world, 1, 6.0, model="V5")
+        world.at(2 * WRITE_EVERY_S + 2)
+        await world.learning.run()
+        assert world.edit(rows) == [("", "[5.0,6.0]"), ("V4", "[9.0]"), ("V5", "[6.0]")]
+
+
+async def test_only_the_last_times_are_kept(engine: OpenWorld) -> None:
+    """In memory and in the file."""
+    async with engine() as world:
         for n in range(WINDOW + 20):
             await end(world, n, 10.0 + n, model=f"V{n % 3}", size=("5s", None)[n % 2])
+        world.learning.learn()
+        await world.learning.write()
         stored, learned = await world.store.read_durations(), world.reconciler.durations
         for model in ("V0", "V1", "V2", "V3"):
             for size in ("5s", "60s", None):
                 task = make_task(model=model, size=size)
-                assert stored.usual(task) == learned.usual(task)
-        usual = stored.usual(make_task(model="V9"))
+                assert stored.samples(task) == learned.samples(task)
+        usual = learned.usual(make_task(model="V9"))
         assert usual is not None
         assert (usual.samples, usual.p50_s) == (WINDOW, 10.0 + 20 + (WINDOW - 1) / 2), "the oldest are forgotten"
+        assert MOST >= WINDOW
 
 
-async def test_a_success_writes_its_keys_and_a_failure_none(engine: OpenWorld) -> None:
-    """The size, the model and the route."""
+async def test_a_failed_write_is_repeated(engine: OpenWorld) -> None:
+    """What is known stays known, and is written by the next call."""
     async with engine() as world:
-        await end(world, 0, 5.0, size="5s")
-        await end(world, 1, 5.0, Status.FAILED, size="60s")
-        rows = world.edit("SELECT route, model, size, took_s FROM durations ORDER BY model, size")
-        assert rows == [
-            ("suno.generate", "", "", "[5.0]"),
-            ("suno.generate", "V5", "", "[5.0]"),
-            ("suno.generate", "V5", "5s", "[5.0]"),
-        ]
+        await end(world, 0, 5.0)
+        world.learning.learn()
+        world.store.fail("record_durations", times=1)
+        await world.learning.write()
+        assert world.reconciler.durations.samples(make_task()) == 1
+        assert world.edit("SELECT * FROM durations") == []
+        await world.learning.write()
+        assert len(world.edit("SELECT * FROM durations")) == 2
 
 
 async def test_the_number_of_keys_is_bounded(engine: OpenWorld) -> None:
@@ -72,9 +102,12 @@ async def test_the_number_of_keys_is_bounded(engine: OpenWorld) -> None:
             "INSERT INTO durations SELECT 'suno.route-' || n, '', '', '[1.0]', n FROM item",
             MAX_KEYS,
         )
+        await world.learning.load()
         await end(world, 0, 5.0)
+        world.learning.learn()
+        await world.learning.write()
         durations = await world.store.read_durations()
         assert world.edit("SELECT count(*) FROM durations") == [(MAX_KEYS,)]
-        assert durations.samples(make_task()) == 1
+        assert durations.samples(make_task()) >= 1
         kept = [n for n in range(1, MAX_KEYS + 1) if durations.samples(make_task(route=f"suno.route-{n}"))]
         assert kept == list(range(3, MAX_KEYS + 1)), "two keys are new: the two oldest are gone"

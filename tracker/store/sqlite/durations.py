@@ -1,27 +1,22 @@
-"""The learned durations: the windows of `tracker.domain.durations`, written by the transactions that end tasks."""
+"""The learned durations: the windows of `tracker.domain.durations`, and the ends that came after they were written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from tracker.domain.durations import MAX_KEYS, WINDOW, Durations, Key, Window, gather
-from tracker.store.sqlite.rows import Row, to_ms
+from tracker.domain.durations import MAX_KEYS, Durations, Key, Window
+from tracker.store.sqlite.rows import TASK, ReadRows, tasks_from, to_ms
 
 if TYPE_CHECKING:
-    import sqlite3
-    from datetime import datetime
+    from tracker.store.sqlite.transactions import Transaction
 
-    from tracker.domain.task import Task
-
-SELECT_WINDOWS: Final = f"SELECT route, model, size, took_s FROM durations ORDER BY updated_at LIMIT {MAX_KEYS}"
-# One statement each: rows that are fetched or written one by one cost the interpreter's lock each time.
-_SELECT: Final = """
-    SELECT json_group_array(json_array(route, model, size, json(took_s))) FROM durations
-    WHERE (route, model, size) IN (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))
-"""
+NEWEST: Final = 2000
+"""Tasks among which those are looked for that ended since."""
+_SELECT: Final = f"SELECT route, model, size, took_s, updated_at FROM durations ORDER BY updated_at LIMIT {MAX_KEYS}"
+_NEWEST: Final = f"SELECT {TASK} FROM tasks INDEXED BY sqlite_autoindex_tasks_1 ORDER BY tasks.id DESC LIMIT ?"
 _WRITE: Final = """
     INSERT INTO durations (route, model, size, took_s, updated_at)
     SELECT value ->> 0, value ->> 1, value ->> 2, value -> 3, :now FROM json_each(:rows) WHERE true
@@ -34,22 +29,19 @@ _DROP_OLDEST: Final = """
 """
 
 
-def learn(db: sqlite3.Connection, tasks: Sequence[Task], now: datetime) -> None:
-    """Add the durations of tasks that ended, in the transaction that ends them; those that failed teach nothing."""
-    new = gather(tasks)
-    if not new:
-        return
-    keys = orjson.dumps(list(new)).decode()
-    known: dict[Key, list[float]] = {
-        (route, model, size): times
-        for route, model, size, times in orjson.loads(db.execute(_SELECT, (keys,)).fetchone()[0])
-    }
-    rows = [(*key, [*known.get(key, ()), *times][-WINDOW:]) for key, times in new.items()]
-    db.execute(_WRITE, {"rows": orjson.dumps(rows).decode(), "now": to_ms(now)})
-    if len(known) < len(new):  # only a new key may be one too many
-        db.execute(_DROP_OLDEST, {"most": MAX_KEYS})
+def record_durations(tx: Transaction, windows: Mapping[Key, Sequence[float]]) -> None:
+    """Replace windows; those that were not updated for the longest time are dropped where there are too many."""
+    rows = [(*key, times) for key, times in windows.items()]
+    tx.db.execute(_WRITE, {"rows": orjson.dumps(rows).decode(), "now": tx.in_ms()})
+    tx.db.execute(_DROP_OLDEST, {"most": MAX_KEYS})
 
 
-def durations_from(rows: Sequence[Row]) -> Durations:
-    """What was learned, from rows of `SELECT_WINDOWS`."""
-    return Durations({(route, model, size): Window(orjson.loads(times)) for route, model, size, times in rows})
+async def read_durations(read: ReadRows) -> Durations:
+    """What was learned, with the tasks that ended after it was written: a process that was killed loses nothing."""
+    rows = await read(_SELECT, ())
+    windows = {(route, model, size): Window(orjson.loads(times)) for route, model, size, times, _ in rows}
+    written_at = max((updated_at for *_, updated_at in rows), default=0)
+    newest = tasks_from(f"[{','.join(text for (text,) in await read(_NEWEST, (NEWEST,)))}]")
+    since = [task for task in newest if (to_ms(task.finished_at) or 0) > written_at]
+    durations, _ = Durations(windows).learn(sorted(since, key=lambda task: to_ms(task.finished_at) or 0))
+    return durations

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from tracker import __version__
 from tracker.domain.ids import RANDOM_BYTES, make_ulid
 from tracker.errors import StoreDamaged, StoreError, StoreUnavailable, StoreUnusable
-from tracker.store.sqlite import archives, leases, model_lists, outbox, pruning, slots, tasks, unmatched
+from tracker.store.sqlite import archives, durations, leases, model_lists, outbox, pruning, slots, tasks, unmatched
 from tracker.store.sqlite.backup import write_copy
 from tracker.store.sqlite.checkpoints import Checkpointer
 from tracker.store.sqlite.files import DatabaseFiles
@@ -183,6 +183,7 @@ class SqliteStore(SqliteReader):
     request_polls = _method(unmatched.request_polls)
     delete_parked = _method(unmatched.delete_parked)
     record_rejected = _method(unmatched.record_rejected)
+    record_durations = _method(durations.record_durations)
     replace_models = _method(model_lists.replace_models)
     fan_out = _method(outbox.fan_out)
     claim_deliveries = _method(outbox.claim_deliveries)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tracker.domain.statuses import Source
 from tracker.errors import NotAdoptable, StoreError, TaskNotFound
-from tracker.store.sqlite import durations, inline_data, outbox
+from tracker.store.sqlite import inline_data, outbox
 from tracker.store.sqlite.archives import plan
 from tracker.store.sqlite.rows import TASK, batches, enum_text, stored_text, task_update, tasks_from, to_ms
 from tracker.store.sqlite.unmatched import unpark
@@ -65,7 +65,6 @@ def apply_all(
     history = _History(last_seq or 0, set(orjson.loads(keys)))
     tasks = dict(loaded)
     answers: list[Applied | StoreError] = []
-    ended: list[Task] = []
     for observation, judge in batch:
         task = tasks.get(observation.task_id)
         if task is None:
@@ -87,16 +86,13 @@ def apply_all(
         tasks[task.id] = after
         if data:
             inline_data.store(db, task, after, data)
-        has_ended = after.status.is_terminal and after.status is not task.status
-        if has_ended:
-            ended.append(after)
         answers.append(
             Applied(
                 task=after,
                 outcome=steps[0].outcome,
                 confirm=after.due_at is not None and after.due_at <= observation.observed_at,
                 announced=announced,
-                ended_by=observation.source if has_ended else None,
+                ended_by=observation.source if after.status.is_terminal and after.status is not task.status else None,
                 observation=observation,
             )
         )
@@ -104,8 +100,6 @@ def apply_all(
     if history.announced:
         outbox.put(db, history.announced)
     _write_tasks(db, loaded, tasks)
-    if ended:
-        durations.learn(db, ended, batch[-1][0].observed_at)
     changed = [task for task in tasks.values() if task.outputs and task.outputs is not loaded[task.id].outputs]
     if changed:
         plan(db, changed, choose, batch[-1][0].observed_at)

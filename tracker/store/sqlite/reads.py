@@ -15,7 +15,7 @@ from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound, TaskNotFound
 from tracker.store.sqlite import costs, counts, gauges, lists, model_lists, pruning, slots
 from tracker.store.sqlite.connections import Connections
-from tracker.store.sqlite.durations import SELECT_WINDOWS, durations_from
+from tracker.store.sqlite.durations import read_durations
 from tracker.store.sqlite.events import (
     SELECT_AFTER,
     SELECT_HISTORY,
@@ -199,7 +199,7 @@ class SqliteReader:
         return history_from(rows[0])
 
     async def read_durations(self) -> Durations:
-        return durations_from(await self._rows(SELECT_WINDOWS))
+        return await read_durations(self._rows)
 
     async def list_deliveries(self, task_id: TaskId) -> list[DeliveryRecord]:
         rows = await self._rows(
