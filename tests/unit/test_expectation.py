@@ -48,6 +48,7 @@ DONE: dict[str, Any] = {"status": "SUCCEEDED", "finished_at": at(120).isoformat(
         ({}, 72, "1:12 of 1:40-2:30"),
         ({}, 185, "3:05, usually 1:40-2:30"),
         ({"expected": None}, 72, "1:12"),
+        ({"expected": EXPECTED | {"p90_s": 100.4}}, 72, "1:12 of 1:40"),
         ({"submitted_at": None}, 5, "0:07 of 1:40-2:30"),
         (DONE, 999, "took 2:00"),
         (DONE | {"upstream_finished_at": at(104).isoformat()}, 999, "took 1:44"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from tracker.cli.client import Json
-from tracker.domain.text import span
+from tracker.domain.text import span, spans
 
 AT_P90 = 0.9
 """What a bar shows when nine of ten such tasks have ended."""
@@ -51,7 +51,7 @@ def share_done(task: Mapping[str, Json], now: datetime) -> float | None:
 def describe_expected(task: Mapping[str, Json]) -> str:
     """How long such tasks usually take: ``1:40-2:30``; empty if that is not known."""
     expected = task.get("expected")
-    return f"{span(expected['p50_s'])}-{span(expected['p90_s'])}" if expected else ""
+    return spans(expected["p50_s"], expected["p90_s"], "-") if expected else ""
 
 
 def compare(task: Mapping[str, Json], now: datetime, latest: str | None = None) -> str:

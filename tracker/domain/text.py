@@ -110,6 +110,12 @@ def span(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def spans(shortest: float, longest: float, between: str) -> str:
+    """Two lengths of time: ``1:40-2:30``; one where they look the same."""
+    one, other = span(shortest), span(longest)
+    return one if one == other else f"{one}{between}{other}"
+
+
 def count(number: int, thing: str) -> str:
     """``1 poll``, ``2 polls``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

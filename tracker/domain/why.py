@@ -22,7 +22,7 @@ from tracker.domain.statuses import Source, Status
 from tracker.domain.summary import last_of_submit, summarize
 from tracker.domain.task import SubmitState
 from tracker.domain.text import count as _count
-from tracker.domain.text import duration, span
+from tracker.domain.text import duration, span, spans
 from tracker.domain.transitions import HELD, Outcome
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def _usual(task: Task, durations: Durations, now: datetime, end: datetime | None
     if usual is None or age is None or task.status.is_terminal:
         return []
     if age <= usual.p95_s:
-        usually = f"{span(usual.p50_s)} to {span(usual.p90_s)}"
+        usually = spans(usual.p50_s, usual.p90_s, " to ")
         return [f"Such a task usually takes {usually}. This one has taken {span(age)} so far."]
     late = f"This task has taken {span(age)} so far. Of such tasks, 95 % took at most {span(usual.p95_s)}."
     return [late if end is None else f"{late} It ends by {iso(end)} at the latest."]

@@ -68,8 +68,7 @@ class Reader(Protocol):
     async def list_tasks(self, wanted: TaskFilter) -> Page:
         """Tasks, newest first. A search delays no other method; a long one is cut, and continues at the cursor.
 
-        Raises:
-            SearchRefused: too many searches are running.
+        Raises `SearchRefused` when too many searches are running.
         """
 
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
@@ -83,7 +82,8 @@ class Reader(Protocol):
 
         Args:
             seq: the position, 0 for the beginning; see also `last_seq`.
-            limit, search: how many at most; read like a search, which may raise `SearchRefused`.
+            limit: how many at most.
+            search: read like a search, which delays no other method; it may raise `SearchRefused`.
         """
 
     async def read_events(self, seqs: Sequence[int], *, search: bool = False) -> list[FeedItem]:
