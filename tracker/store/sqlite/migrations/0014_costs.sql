@@ -63,24 +63,29 @@ BEGIN
     WHERE day = OLD.created_at / 86400000 AND account = OLD.account AND currency = OLD.price_currency;
 END;
 
-CREATE TRIGGER tasks_cost_update AFTER UPDATE OF cost_amount, cost_currency, cost_kind ON tasks
-WHEN NEW.cost_amount IS NOT OLD.cost_amount OR NEW.cost_currency IS NOT OLD.cost_currency
-  OR NEW.cost_kind IS NOT OLD.cost_kind
+-- Two triggers, so that the first cost, nearly always the only one, runs only the statements that it needs.
+CREATE TRIGGER tasks_cost_gone AFTER UPDATE OF cost_amount, cost_currency, cost_kind ON tasks
+WHEN OLD.cost_amount IS NOT NULL AND (NEW.cost_amount IS NOT OLD.cost_amount
+  OR NEW.cost_currency IS NOT OLD.cost_currency OR NEW.cost_kind IS NOT OLD.cost_kind)
 BEGIN
     UPDATE cost_days SET tasks = tasks - 1, amount = amount - OLD.cost_amount
     WHERE day = OLD.created_at / 86400000 AND route = OLD.route AND account = OLD.account
       AND currency = OLD.cost_currency AND kind = OLD.cost_kind;
-    INSERT INTO cost_days (day, route, account, currency, kind, tasks, amount)
-    SELECT NEW.created_at / 86400000, NEW.route, NEW.account, NEW.cost_currency, NEW.cost_kind, 1, NEW.cost_amount
-    WHERE NEW.cost_amount IS NOT NULL
-    ON CONFLICT DO UPDATE SET
-        tasks = tasks + 1, amount = min(amount + excluded.amount, 9000000000000000000);
     UPDATE cost_labels SET tasks = tasks - 1, amount = amount - OLD.cost_amount
     WHERE (name, value) IN (SELECT name, value FROM labels WHERE task_id = OLD.id)
       AND currency = OLD.cost_currency AND kind = OLD.cost_kind;
+END;
+
+CREATE TRIGGER tasks_cost_known AFTER UPDATE OF cost_amount, cost_currency, cost_kind ON tasks
+WHEN NEW.cost_amount IS NOT NULL AND (NEW.cost_amount IS NOT OLD.cost_amount
+  OR NEW.cost_currency IS NOT OLD.cost_currency OR NEW.cost_kind IS NOT OLD.cost_kind)
+BEGIN
+    INSERT INTO cost_days (day, route, account, currency, kind, tasks, amount)
+    VALUES (NEW.created_at / 86400000, NEW.route, NEW.account, NEW.cost_currency, NEW.cost_kind, 1, NEW.cost_amount)
+    ON CONFLICT DO UPDATE SET
+        tasks = tasks + 1, amount = min(amount + excluded.amount, 9000000000000000000);
     INSERT INTO cost_labels (name, value, currency, kind, tasks, amount)
-    SELECT name, value, NEW.cost_currency, NEW.cost_kind, 1, NEW.cost_amount
-    FROM labels WHERE task_id = NEW.id AND NEW.cost_amount IS NOT NULL
+    SELECT name, value, NEW.cost_currency, NEW.cost_kind, 1, NEW.cost_amount FROM labels WHERE task_id = NEW.id
     ON CONFLICT DO UPDATE SET
         tasks = tasks + 1, amount = min(amount + excluded.amount, 9000000000000000000);
 END;
