@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.kits.clock import START, ManualClock
+from tests.kits.factories import make_durations
 from tests.kits.hooks import (
     Expiry,
     LinePipe,
@@ -30,7 +32,7 @@ from tracker.domain.task import Status
 from tracker.errors import ConfigError
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
-from tracker.hooks.runner import Runner, RunOutcome, RunResult
+from tracker.hooks.runner import Runner, RunOutcome, RunResult, encode_event
 from tracker.store.sqlite import SqliteStore
 from tracker.store.values import AttemptResult, DeliveryFilter, DeliveryJob
 
@@ -478,6 +480,26 @@ async def test_each_round_moves_the_progress_mark(world: World, run: MakeDispatc
     await world.finish()
     await world.attempts(1)
     assert dispatcher.last_progress == 150
+
+
+async def test_events_say_what_is_expected(world: World, run: MakeDispatcher, gate: Gate) -> None:
+    """Of a task that has not ended, as of the time of the attempt; nothing once it has ended."""
+    learned = make_durations([60.0] * 8)
+    run(
+        make_spec("-", on=("task.running", "task.succeeded")),
+        runner=gate,
+        outlook=lambda task: learned.outlook(task, world.clock.now()),
+    )
+    await world.follow(1)
+    await world.call(1, Status.RUNNING)
+    running = await gate.begun()
+    task = orjson.loads(encode_event(running))["task"]
+    assert task["expected"] == {"p50_s": 60.0, "p90_s": 60.0, "samples": 8, "ready_at": None}
+    assert task["poll_after_s"] == 1.0, "it is due"
+    gate.end(running)
+    await world.call(1, Status.SUCCEEDED, at=20)
+    succeeded = orjson.loads(encode_event(await gate.begun()))["task"]
+    assert (succeeded["expected"], succeeded["poll_after_s"]) == (None, None)
 
 
 async def test_new_hooks_while_running(world: World, run: MakeDispatcher, gate: Gate) -> None:

@@ -36,7 +36,7 @@ from tracker.upstream.payloads import Payloads
 if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.config import Config
-    from tracker.domain.durations import Outlook
+    from tracker.domain.durations import Durations, Outlook
     from tracker.domain.task import Task
     from tracker.store.values import DeliveryJob
 
@@ -114,6 +114,11 @@ class Parts:
 
     def _traceparent_of(self, job: DeliveryJob) -> str | None:
         return None if self._traces is None else self._traces.traceparent_of(job)
+
+    def learned(self) -> Durations:
+        """How long tasks usually take, up to the last commit."""
+        self.learning.learn()
+        return self.reconciler.durations
 
     def _outlook(self, task: Task) -> Outlook:
         return self.reconciler.durations.outlook(task, self._clock.now())

@@ -186,6 +186,11 @@ def _report(
     if costs := add_up(cost_from(task["cost"]) for task in tasks.values()):
         spent = " and ".join(cost.described() for cost in costs)
         screen.console.print(f"They cost {spent}: what the upstream says, else by the price list.", soft_wrap=True)
+    durations = environment.durations()
+    screen.console.print("How long tasks take is learned from those that succeed:")
+    for route in dict.fromkeys(scenario.route for scenario in SCENARIOS):
+        if durations.samples(route):
+            screen.console.print(f"  {route:18} {durations.describe(route)}", soft_wrap=True)
     if not (keeps_files or stays):
         screen.console.print("The output files are removed now; --dir DIRECTORY keeps them.", soft_wrap=True)
         return

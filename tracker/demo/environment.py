@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 from tracker.config import load_config
 from tracker.daemon.app import Tracker
 from tracker.demo.scenarios import DURATION_S
+from tracker.domain.durations import Durations
 from tracker.hooks.kinds.registry import hook_table
 from tracker.sandbox import DEFAULT_KEY, Sandbox
 
@@ -79,12 +80,14 @@ class Environment:
         url: the daemon's base URL.
         sandbox: the gateway.
         hook_log: the file that the hook writes a line to.
+        durations: what the daemon has learned of how long tasks take.
     """
 
     directory: Path
     url: str
     sandbox: Sandbox
     hook_log: Path
+    durations: Callable[[], Durations]
 
     def hook_runs(self) -> Counter[str]:
         """How often the hook ran, by task id."""
@@ -109,7 +112,7 @@ async def start_environment(directory: Path) -> AsyncIterator[Environment]:
             tracker = _build(directory, sandbox, hook_log, listener)
             await tracker.start()
             try:
-                yield Environment(directory, tracker.url, sandbox, hook_log)
+                yield Environment(directory, tracker.url, sandbox, hook_log, tracker.learned)
             finally:
                 await tracker.stop()
     finally:

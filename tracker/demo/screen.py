@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tracker.demo.scenarios import Scenario
 from tracker.domain.costs import cost_from
+from tracker.domain.text import spans
 
 Json = Any
 _DESCRIPTION = "WHAT HAPPENS"
@@ -102,6 +103,8 @@ class Screen:
 def _describe(task: Json, hook_runs: Mapping[str, int]) -> tuple[str, str, str]:
     parts = [task["reason"] or task["stage"] or "", f"{task['progress']} %" if task["progress"] is not None else ""]
     parts += [f"{task[what]} {what if task[what] != 1 else what[:-1]}" for what in ("polls", "callbacks")]
+    if expected := task.get("expected"):
+        parts.append(f"usually {spans(expected['p50_s'], expected['p90_s'], '-')}")
     runs = hook_runs.get(task["id"], 0)
     return task["status"], ", ".join(part for part in parts if part), f"hook ran {runs}x" if runs else ""
 

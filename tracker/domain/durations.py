@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from tracker.domain.poll_plan import PollPlan
 from tracker.domain.statuses import Source, Status
+from tracker.domain.text import spans
 
 if TYPE_CHECKING:
     from tracker.domain.schedule import PollTiming
@@ -152,10 +153,18 @@ class Durations:
         """The times of some keys, as far as they are known."""
         return {key: self._windows[key].times for key in keys if key in self._windows}
 
-    def samples(self, task: Task) -> int:
-        """From how many tasks of its route is known how long they took."""
-        window = self._windows.get((task.route, "", ""))
+    def samples(self, route: str) -> int:
+        """From how many tasks of a route is known how long they took."""
+        window = self._windows.get((route, "", ""))
         return 0 if window is None else len(window.times)
+
+    def describe(self, route: str) -> str:
+        """How long tasks of a route usually take, or how many are missing to know."""
+        window = self._windows.get((route, "", ""))
+        if window is None or not window.is_enough:
+            return f"not known yet ({self.samples(route)} of {LEAST_SAMPLES} samples)"
+        usual = window.usual
+        return f"usually {spans(usual.p50_s, usual.p90_s, ' to ')} ({usual.samples} samples)"
 
     def find(self, task: Task) -> Window | None:
         """The finest window of a task that has enough tasks; None: none has."""

@@ -160,7 +160,7 @@ def _details(task: Task, policy: PollPolicy, durations: Durations) -> list[str]:
     if not task.status.is_terminal and task.submit_state is SubmitState.ACCEPTED:
         details.append(f"The tracker gives a task up when nothing moves for {duration(policy.deadline_s)}.")
         if durations.usual(task) is None:
-            known = f"{durations.samples(task)} of {LEAST_SAMPLES} samples"
+            known = f"{durations.samples(task.route)} of {LEAST_SAMPLES} samples"
             details.append(f"The tracker does not know yet how long such a task usually takes ({known}).")
     return details
 
