@@ -69,18 +69,18 @@ NO_FIGURES = FigureFields(usage=())
 
 def with_figures(reading: Reading, body: Json, fields: FigureFields) -> Reading:
     """A reading with what a reply about an ended job says besides; the reading itself for any other reply."""
-    if fields is NO_FIGURES or not _has_ended(reading) or not isinstance(body, Mapping):
+    if fields is NO_FIGURES or not _has_ended(reading) or not isinstance(body, dict):
         return reading
     return _with_refund(_with_figures(reading, layers(body), fields), fields)
 
 
 def with_callback_figures(reading: Reading, body: Json, fields: FigureFields) -> Reading:
     """The same for a callback: only its own fields and those of its ``data`` are looked at."""
-    if fields is NO_FIGURES or not _has_ended(reading) or not isinstance(body, Mapping):
+    if fields is NO_FIGURES or not _has_ended(reading) or not isinstance(body, dict):
         return reading
     if fields.in_callbacks:
         data = body.get("data")
-        reading = _with_figures(reading, (body, data) if isinstance(data, Mapping) else (body,), fields)
+        reading = _with_figures(reading, (body, data) if isinstance(data, dict) else (body,), fields)
     return _with_refund(reading, fields)
 
 
@@ -93,10 +93,11 @@ def _with_figures(reading: Reading, holders: Iterable[Mapping[str, Json]], field
     usage: dict[str, Json] = {}
     for holder in holders:
         for name in fields.finished:
-            finished_at = finished_at or find_time(holder.get(name), fields.zone)
+            if finished_at is None and (value := holder.get(name)) is not None:
+                finished_at = find_time(value, fields.zone)
         for name in fields.usage:
             value = holder.get(name)
-            if isinstance(value, Mapping):
+            if isinstance(value, dict):
                 usage = {**value, **usage}
             elif value is not None:
                 usage.setdefault(name, value)
@@ -114,7 +115,7 @@ def _with_refund(reading: Reading, fields: FigureFields) -> Reading:
 
 def usage_text(usage: Json) -> str | None:
     """Figures as they are stored; None without any, and for what is not an object of figures."""
-    if not isinstance(usage, Mapping) or all(value is None for value in usage.values()):
+    if not isinstance(usage, dict) or all(value is None for value in usage.values()):
         return None
     try:
         text = orjson.dumps(usage)
