@@ -162,6 +162,21 @@ async def test_the_command_says_why_it_was_not_sent(tmp_path: Path) -> None:
         assert (refused.code, "nothing was sent" in refused.err) == (1, True)
 
 
+async def test_a_batch_stops_where_the_budget_is_used_up(tmp_path: Path) -> None:
+    """Each request fits when they are checked; the command says which one did not, and how to go on another day."""
+    async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES + BUDGET)) as api:
+        upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
+        (tmp_path / "songs.jsonl").write_text("\n".join([json.dumps({"request": SONG})] * 3))
+        env = {"TRACKER_URL": api.tracker.url, "TRACKER_API_TOKEN": "fake"}
+        batch = ("submit", "suno.generate", "--batch", "songs.jsonl")
+        ran = await run_tracker(*batch, directory=tmp_path, env=env)
+        assert (ran.code, len(ran.out.split())) == (1, 2)
+        why, sent, go_on = ran.err.splitlines()
+        assert why.startswith("songs.jsonl, line 3: The budget of account default is 0.2 EUR a day: 0.16 EUR are spent")
+        assert (sent, go_on.partition(": ")[2]) == ("2 of 3 requests were submitted", f"tracker {' '.join(batch)}")
+        assert len(upstream.bodies) == 2
+
+
 async def test_sums_of_costs(tmp_path: Path) -> None:
     """By day, route and label; what was refused costs nothing, and each kind and currency is a sum of its own."""
     async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES)) as api:
@@ -292,6 +307,8 @@ async def test_a_report(tmp_path: Path) -> None:
         assert table[1][:4] + table[1][-5:] == ["-", "4", "0", "1", "about", "0.24", "EUR,", "0.4", "credits"]
         assert table[2] == ["invalid_request", "0", "1", "0", "-", "-", "-"]
         assert (await run_tracker("report", "--by", "x", directory=tmp_path, env=env)).code == 2
+        whole = await run_tracker("report", "--by", "", "--since", "1d", directory=tmp_path, env=env)
+        assert whole.out.splitlines()[1].split()[:3] == ["4", "1", "1"]
     from_file = await run_tracker("report", "--since", "1d", "--json", directory=tmp_path, env={"TRACKER_CONFIG": "x"})
     assert from_file.code == 78
     offline = {"TRACKER_CONFIG": str(tmp_path / "tracker.toml"), KEY_ENV: DEFAULT_KEY}

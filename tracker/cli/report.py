@@ -41,7 +41,7 @@ def _parse_by(_context: click.Context, _parameter: click.Parameter, value: str) 
     callback=_parse_by,
     default="route",
     show_default=True,
-    help="What to divide by: route, account, model, day, reason, label.NAME; several with commas.",
+    help="What to divide by: route, account, model, day, reason, label.NAME; several with commas; '' for one sum.",
 )
 @json_option
 @with_session
@@ -56,7 +56,7 @@ def report(session: Session, *, since: str, until: str | None, by: str, as_json:
     if as_json:
         echo_json(found)
         return
-    names = by.split(",")
+    names = by.split(",") if by else []
     if found["items"]:
         columns = [*names, "succeeded", "failed", "active", "p50", "p95", "cost"]
         echo_table(columns, [_row(item, names) for item in found["items"]])
