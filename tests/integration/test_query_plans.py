@@ -10,6 +10,7 @@ import pytest
 from tests.kits.clock import after
 from tests.kits.plans import find_scans
 from tests.kits.world import World
+from tracker.domain.report import ReportFilter
 from tracker.store.sqlite.connections import Connections
 from tracker.store.sqlite.schema import migrations
 from tracker.store.values import DeliveryFilter, TaskFilter
@@ -73,6 +74,10 @@ async def look_up(world: World, name: str, wanted: dict[str, Any]) -> None:
             await world.store.list_tasks(TaskFilter(**wanted))
         case "deliveries":
             await world.store.list_all_deliveries(DeliveryFilter(**wanted))
+        case "spent":
+            await world.store.read_spent("default", after(0), "USD")
+        case "report":
+            await world.store.read_report(ReportFilter(("route", "day", "label.user"), after(1e9)))
         case "next delivery":
             await world.store.next_delivery_in_s(["publish"])
         case _:
@@ -83,6 +88,7 @@ LOOK_UPS: list[tuple[str, dict[str, Any]]] = [
     *(("tasks", wanted) for wanted in TASKS),
     *(("deliveries", wanted) for wanted in DELIVERIES),
     *((name, {}) for name in ("next delivery", "next_archive_in_s", "list_lanes")),
+    *((name, {}) for name in ("spent", "report")),
     *((name, {}) for name in ("stats", "count_deliveries", "count_open")),
 ]
 
