@@ -903,6 +903,12 @@ def test_poll_and_cancel(daemon: Daemon) -> None:
             78,
             ["requires an API token: set TRACKER_API_TOKEN, or run as root"],
         ),
+        (
+            403,
+            {"type": "urn:tracker:problem:scope", "title": "Forbidden", "detail": "The token a has the scope read."},
+            78,
+            ["The token a has the scope read. Set TRACKER_API_TOKEN to a token with that scope."],
+        ),
         (409, {"title": "Conflict"}, 1, ["Conflict"]),
         (503, {"title": "Service Unavailable", "detail": "disk"}, 69, ["disk"]),
         (302, {}, 1, ["answered 302, which is not an answer of a tracker; check the address"]),

@@ -304,6 +304,22 @@ async def test_a_key_that_only_the_daemon_has(tmp_path: Path) -> None:
             assert (await line_of(tmp_path, "key of default", GATEWAY_KEY=""))["state"] == "failed"
 
 
+async def test_tokens_that_are_missing_or_short(tmp_path: Path) -> None:
+    """A token is set here or in the running daemon; a missing and a short one fail."""
+    async with Sandbox() as sandbox:
+        setting = Setting(gateway=sandbox.base_url, is_called_back=False)
+        async with running_daemon(tmp_path, setting):
+            file = tmp_path / "tracker.toml"
+            token = '[[server.tokens]]\nname = "grafana"\nscope = "read"\ntoken_env = "GRAFANA_TOKEN"\n'
+            file.write_text(f"{file.read_text()}\n{token}")
+            unset = await line_of(tmp_path, "token grafana")
+            short = await line_of(tmp_path, "token grafana", GRAFANA_TOKEN="short")
+            right = await line_of(tmp_path, "token grafana", GRAFANA_TOKEN="long-enough-and-not-real")
+    assert (unset["state"], unset["detail"]) == ("failed", "GRAFANA_TOKEN is not set, so nobody has this token")
+    assert (short["state"], short["detail"]) == ("failed", "GRAFANA_TOKEN has fewer than 16 characters")
+    assert (right["state"], right["detail"]) == ("ok", "GRAFANA_TOKEN is set; its scope is read")
+
+
 async def test_what_the_running_daemon_reports(tmp_path: Path) -> None:
     """A key that the upstream refuses fails, though the key here is right; so do another address and another token."""
     request = {"customMode": False, "instrumental": False, "model": "V5", "prompt": "a song"}

@@ -90,6 +90,7 @@ async def test_an_upstream_id_found_elsewhere_is_followed(tmp_path: Path, expect
         record = await adopt(world.store, world.reconciler, task_id, ExternalId("up-7"), world.clock.now())
         assert (record.task.external_id, record.task.submit_state) == ("up-7", SubmitState.ACCEPTED)
         assert record.task.due_at is not None
+        assert (await world.store.list_events(task_id))[-1].detail == "accepted as up-7, by an operator"
         world.gateway.answers["kling"] = kling("processing", "up-7")
         await world.sweep(60.0)
         world.gateway.answers["kling"] = done("up-7")

@@ -122,6 +122,27 @@ async def test_reloadable_keys_apply_at_once(tmp_path: Path) -> None:
         await daemon.tracker.poller.first_tick.wait()  # the sweep continues with its new interval
 
 
+async def test_tokens_come_and_go_with_a_reload(tmp_path: Path) -> None:
+    """A new token works, a removed one is refused, and both are masked."""
+    tokens = '[[server.tokens]]\nname = "{0}"\nscope = "{1}"\ntoken_file = "{0}"\n'
+    async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as daemon:
+        for name in ("reader", "studio"):
+            (tmp_path / name).write_text(f"token-of-{name}-not-real")
+        assert (await daemon.submit("token-of-studio-not-real"))[0] == 401
+        reader, studio = tokens.format("reader", "read"), tokens.format("studio", "submit")
+        assert daemon.tracker.reload(daemon.write(more=reader + studio)) == (["server.tokens"], [])
+        assert daemon.tracker.facts()["tokens"][0] == {"name": "reader", "scope": "read", "is_set": True}
+        status, refusal = await daemon.submit("token-of-reader-not-real")
+        assert (status, refusal["detail"]) == (
+            403,
+            "The token reader has the scope read; this call needs the scope submit.",
+        )
+        assert (await daemon.submit("token-of-studio-not-real"))[0] == 201
+        assert daemon.tracker.redactor.text("x token-of-studio-not-real y") == f"x {MASK} y"
+        daemon.tracker.reload(daemon.write((studio, "")))
+        assert (await daemon.submit("token-of-studio-not-real"))[0] == 401
+
+
 async def test_a_removed_account_affects_its_own_tasks_only(tmp_path: Path) -> None:
     """Removed accounts are no longer polled; other tasks continue."""
     async with Sandbox() as gateway, running(tmp_path, gateway.base_url) as daemon:

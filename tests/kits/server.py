@@ -20,6 +20,7 @@ from tracker.domain.health import Health
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.observation import Source
 from tracker.domain.records import Json
+from tracker.domain.scopes import ApiToken, Scope
 from tracker.domain.task import ExternalId, Output, Status, SubmitState, Task, TaskId
 from tracker.domain.tokens import CallbackTokens
 from tracker.errors import FieldProblem, RequestInvalid
@@ -130,6 +131,7 @@ class ServerWorld(World):
     Args:
         directory: where the database goes.
         api_token: what the API requires; None for nothing.
+        tokens: further ones.
         limits: those of `Runner`.
         has_fast_path: whether callbacks may take the fast path, as in the daemon.
         max_streams: how many streams there may be.
@@ -141,6 +143,7 @@ class ServerWorld(World):
         directory: Path,
         *,
         api_token: str | None = None,
+        tokens: Sequence[ApiToken] = (),
         limits: Mapping[str, Json] | None = None,
         has_fast_path: bool = True,
         max_streams: int = MAX_READERS,
@@ -152,6 +155,8 @@ class ServerWorld(World):
         self.hooks = StandInHooks()
         self.health = [Health(ready=True)]
         self._made = 0
+        own = [] if api_token is None else [ApiToken(None, Scope.ADMIN, api_token)]
+        given = [*own, *tokens] or None
 
         async def read_health() -> Health:
             return self.health[0]
@@ -175,7 +180,7 @@ class ServerWorld(World):
             tokens=CallbackTokens(b"0123456789abcdef"),
             clock=self.clock,
             payloads=Payloads(Redactor(["sk-known-secret"])),
-            api_token=lambda: api_token,
+            api_tokens=lambda: given,
             health=read_health,
             facts=lambda: {
                 "version": "1",
@@ -184,6 +189,7 @@ class ServerWorld(World):
                 "store": "/tracker.db",
                 "disk_free_bytes": 1 << 30,
                 "accounts": [{"name": "default", "base_url": "https://a.example", "has_key": True, "alarm": None}],
+                "tokens": [{"name": "grafana", "scope": "read", "is_set": True}],
             },
             metrics=read_metrics,
             **overrides,

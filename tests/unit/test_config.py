@@ -13,6 +13,7 @@ from pydantic import BaseModel
 import tracker.config.sources
 from tracker.config import Config, Listen, is_loopback, load_config, parse_listen
 from tracker.config.client import read_client_config
+from tracker.config.likely_mistakes import list_warnings
 from tracker.config.listen import SOCKET_PATH_MAX
 from tracker.config.sections import Account, ModelAlias, PollOverride, ProviderCallbacks
 from tracker.config.sources import TABLES, TOP_KEYS
@@ -76,7 +77,7 @@ def test_commands_read_the_same_address_token_and_store(tmp_path: Path, text: st
     complete = load(tmp_path, text, PLAIN_ENV | env, serving=False)
     short = read_client_config(tmp_path / "tracker.toml", PLAIN_ENV | env)
     assert short is not None
-    found = [(config.listen, config.store_path, config.api_token()) for config in (short, complete)]
+    found = [(config.listen, config.store_path, config.client_token()) for config in (short, complete)]
     assert found[0] == found[1]
 
 
@@ -392,6 +393,88 @@ def test_an_exposed_api_needs_a_token(tmp_path: Path) -> None:
     assert line.startswith("tracker.toml: server.listen: 0.0.0.0:8780 can be reached from other machines")
     assert load(tmp_path, text, {"TRACKER_API_TOKEN": "fake-token"}).api_token() == "fake-token"
     assert load(tmp_path, text, serving=False).listen.port == 8780
+
+
+TOKENS = """
+[[server.tokens]]
+name = "grafana"
+scope = "read"
+token_env = "GRAFANA_TOKEN"
+[[server.tokens]]
+name = "studio"
+scope = "submit"
+token_file = "studio"
+"""
+GRAFANA, STUDIO = "fake-token-of-grafana", "fake-token-of-studio"
+
+
+def test_tokens_have_names_and_scopes(tmp_path: Path) -> None:
+    """Each secret is found as any other; with one token in the file, no call is open, set or not."""
+    (tmp_path / "studio").write_text(f"{STUDIO}\n", encoding="utf-8")
+    config = load(tmp_path, TOKENS, {"GRAFANA_TOKEN": GRAFANA, "TRACKER_API_TOKEN": "fake-token-of-the-api"})
+    found = [(token.name, token.scope, token.value) for token in config.api_tokens() or ()]
+    assert found == [
+        (None, "admin", "fake-token-of-the-api"),
+        ("grafana", "read", GRAFANA),
+        ("studio", "submit", STUDIO),
+    ]
+    assert "fake-" not in repr(config.api_tokens())
+    assert {GRAFANA, STUDIO} <= set(config.secrets())
+    assert load(tmp_path, "").api_tokens() is None
+    unset = load(tmp_path, '[server]\nlisten = "0.0.0.0:1"\n' + TOKENS[: TOKENS.index("[[", 3)])
+    assert unset.api_tokens() == []
+    assert any("tokens[grafana].token_env: GRAFANA_TOKEN is not set" in line for line in unset.missing_secrets())
+
+
+def test_commands_use_the_token_that_allows_most(tmp_path: Path) -> None:
+    """That of the API, else a named one; the short way and the complete one agree."""
+    (tmp_path / "studio").write_text(STUDIO, encoding="utf-8")
+    for env, expected in (
+        ({"GRAFANA_TOKEN": GRAFANA}, STUDIO),
+        ({"GRAFANA_TOKEN": GRAFANA, "TRACKER_API_TOKEN": "fake-token-of-the-api"}, "fake-token-of-the-api"),
+    ):
+        config = load(tmp_path, TOKENS, env)
+        short = read_client_config(tmp_path / "tracker.toml", env) or config
+        assert (config.client_token(), short.client_token()) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("edit", "problem"),
+    [
+        (('scope = "read"', ""), "tracker.toml: server.tokens[grafana].scope: is missing; add it"),
+        (('"read"', '"write"'), "tracker.toml: server.tokens[grafana].scope: must be 'read', 'submit' or 'admin'"),
+        (('"studio"', '"grafana"'), "tracker.toml: server.tokens: two tokens are named 'grafana'; rename one"),
+        (('token_file = "studio"', ""), "tracker.toml: server.tokens[studio]: no token is set; set token_env or"),
+        (("token_file", 'token_env = "X"\ntoken_file'), "tracker.toml: server.tokens[studio]: two tokens are set; set"),
+        (
+            ('token_file = "studio"', 'token = "x"'),
+            "tracker.toml: server.tokens[studio].token: secrets are not allowed",
+        ),
+        (('file = "studio"', 'file = "absent"'), "absent: server.tokens[studio].token_file: cannot be read"),
+        (
+            ('token_file = "studio"', 'token_env = "GRAFANA_TOKEN"'),
+            "tracker.toml: server.tokens[studio]: is the same as",
+        ),
+        (
+            (TOKENS, "[server.tokens]\nx = 1"),
+            "tracker.toml: server.tokens: must be a list of tables; write [[server.tok",
+        ),
+    ],
+)
+def test_wrong_tokens_are_one_line_each(tmp_path: Path, edit: tuple[str, str], problem: str) -> None:
+    """A missing or unknown scope, equal names, equal tokens, no token, a token in the file itself."""
+    (tmp_path / "studio").write_text(STUDIO, encoding="utf-8")
+    text = TOKENS.replace(*edit)
+    assert any(line.startswith(problem) for line in problems_of(tmp_path, text, {"GRAFANA_TOKEN": GRAFANA}))
+
+
+def test_a_short_token_is_warned_about(tmp_path: Path) -> None:
+    """Few characters can be guessed."""
+    (tmp_path / "studio").write_text(STUDIO, encoding="utf-8")
+    lines = list_warnings(load(tmp_path, TOKENS, {"GRAFANA_TOKEN": "short"}), {})
+    assert [line.partition(";")[0] for line in lines] == [
+        "server.tokens[grafana]: the token is shorter than 16 characters"
+    ]
 
 
 def test_a_signature_scheme_needs_its_secret(tmp_path: Path) -> None:

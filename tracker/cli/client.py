@@ -150,7 +150,10 @@ class Client:
         code = UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CODES.get(status, FAILED)
         if status == HTTPStatus.UNAUTHORIZED:
             raise Failure([token_line(self.url, is_sent=self._has_token)], code)
-        raise Refused(problem_lines(status, value, self.url), code, value)
+        refusal = Refused(problem_lines(status, value, self.url), code, value)
+        if refusal.kind == "scope":
+            refusal.lines[-1] += " Set TRACKER_API_TOKEN to a token with that scope."
+        raise refusal
 
 
 def _decode(text: bytes) -> Json:

@@ -206,6 +206,7 @@ def _values(found: Config) -> dict[str, Any]:
     values["prices"] |= values["prices"].pop("rates")
     values["store"]["path"] = str(found.store_path)
     values["hooks_dir"] = found.hooks_path and str(found.hooks_path)
+    values["server"]["tokens"] = [_given(table) for table in values["server"]["tokens"]]
     values["hooks"] = [
         _given(table | {key: _without_token(value) for key, value in hook.sensitive().items()})
         for hook, table in zip(found.hooks, values["hooks"], strict=True)
@@ -246,4 +247,5 @@ def _secrets(found: Config) -> dict[str, bool]:
     secrets = {f"accounts.{name}.api_key": bool(found.account_key(name)) for name in found.accounts}
     named = [hook for hook in found.hooks if hook.secret_env or hook.secret_file]
     secrets |= {f"hooks[{hook.name}].secret": bool(found.hook_secret(hook)) for hook in named}
-    return {"server.api_token": bool(found.api_token()), **secrets}
+    tokens = {f"server.tokens[{table.name}]": bool(found.named_token(table)) for table in found.server.tokens}
+    return {"server.api_token": bool(found.api_token()), **tokens, **secrets}

@@ -44,5 +44,6 @@ def _use_of(found: Config, name: str) -> str:
     uses |= {rules.secret_env: f"callback secret of {each}" for each, rules in found.callbacks.providers.items()}
     uses |= {hook.secret_env: f"secret of hook {hook.name}" for hook in found.hooks}
     uses |= {found.tracing.headers_env: "headers of traces"} if found.tracing.headers_env else {}
+    uses |= {table.token_env: f"API token {table.name}" for table in found.server.tokens}
     uses |= {found.server.api_token_env: "API token", found.callbacks.secret_env: "callback secret"}
     return uses.get(name, f"credential {name}")

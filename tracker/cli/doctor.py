@@ -62,6 +62,7 @@ def _list_lines(config_path: Path | None) -> Iterator[Line]:
         yield Line("environment", "failed", what, fix)
     daemon = network_checks.find_daemon(config)
     yield from network_checks.check_keys(config, daemon.facts)
+    yield from network_checks.check_tokens(config, daemon.facts)
     rules = account_rules(config)
     yield from (Line("provider", "skipped", line) for line in rules.list_missing())
     yield from network_checks.check_gateways(config, rules.serves_builtin)

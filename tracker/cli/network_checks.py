@@ -17,7 +17,8 @@ from tracker.cli.credential_changes import changed_credentials
 from tracker.cli.local_checks import Line
 from tracker.cli.store_identity import Serves, compare, find_lock_holder
 from tracker.cli.systemd_unit import unit_of, with_unit
-from tracker.config.likely_mistakes import unreachable_public_url
+from tracker.config.credentials import OutOfReach
+from tracker.config.likely_mistakes import SHORTEST_TOKEN, unreachable_public_url
 from tracker.daemon.peers import Answer, NoAnswer, Peer, ask, look_at, read_facts, with_store
 from tracker.daemon.reload_results import outcome_path, read_outcome
 from tracker.domain.retry import parse_http_date
@@ -25,6 +26,8 @@ from tracker.errors import ConfigError
 from tracker.providers.model_lists import LISTS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tracker.config import Config, Listen
 
 CLOCK_TOLERANCE_S = 30.0
@@ -58,7 +61,7 @@ def find_daemon(config: Config) -> Daemon:
     facts: dict[str, Any] = {}
     if serves == "same":
         with suppress(ConfigError):
-            facts = read_facts(config.listen.url, config.api_token())
+            facts = read_facts(config.listen.url, config.client_token())
     return Daemon(peer, serves, why, facts)
 
 
@@ -161,15 +164,40 @@ def check_keys(config: Config, facts: Mapping[str, Any]) -> Iterator[Line]:
             yield Line(f"key of {name}", "failed", f"{source} is not set, so the account sends nothing", fix)
 
 
+def check_tokens(config: Config, facts: Mapping[str, Any]) -> Iterator[Line]:
+    """Each named token is set, here or in the running daemon (``facts``), and long enough."""
+    is_set = {item["name"]: item["is_set"] for item in facts.get("tokens", [])}
+    for table in config.server.tokens:
+        check, source = f"token {table.name}", str(table.token_file or table.token_env)
+        value = None
+        with suppress(OutOfReach):
+            value = config.named_token(table)
+        if value is not None and len(value) < SHORTEST_TOKEN:
+            fix = "use a long random one, for example from openssl rand -hex 32"
+            yield Line(check, "failed", f"{source} has fewer than {SHORTEST_TOKEN} characters", fix)
+        elif value is not None:
+            yield Line(check, "ok", f"{source} is set; its scope is {table.scope}")
+        elif is_set.get(table.name):
+            yield Line(check, "ok", f"the daemon has it; {source} is not set here")
+        else:
+            fix = _fix_secret(config, "the token", table.token_env, table.token_file)
+            yield Line(check, "failed", f"{source} is not set, so nobody has this token", fix)
+
+
 def _fix_key(config: Config, name: str) -> str:
     """Where the key of an account belongs."""
-    account, unit = config.accounts[name], unit_of(config.file)
-    if account.api_key_file is not None:
-        return f"put the key into {account.api_key_file}; then restart the daemon"
+    account = config.accounts[name]
+    return _fix_secret(config, "the key", account.api_key_env, account.api_key_file)
+
+
+def _fix_secret(config: Config, what: str, variable: str | None, file: Path | None) -> str:
+    """Where a secret belongs."""
+    unit = unit_of(config.file)
+    if file is not None:
+        return f"put {what} into {file}; then restart the daemon"
     if unit is not None:
-        place = f"/etc/credstore/{unit.prefix}{account.api_key_env}"
-        return f"put the key into {place}; then: systemctl restart {unit.name}"
-    return f"set {account.api_key_env} to the key where the daemon starts; then restart the daemon"
+        return f"put {what} into /etc/credstore/{unit.prefix}{variable}; then: systemctl restart {unit.name}"
+    return f"set {variable} to {what} where the daemon starts; then restart the daemon"
 
 
 def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _account: True) -> Iterator[Line]:

@@ -163,7 +163,7 @@ class Session:
         token = os.environ.get("TRACKER_API_TOKEN", "").strip() or None
         if self._url is not None and self._config_path is None and token is not None:
             return Client(self._url, token)  # the configuration is not needed
-        client = Client(self.url, self._address.api_token())
+        client = Client(self.url, self._address.client_token())
         if self._url is None:
             from tracker.cli.store_identity import check_store
 

@@ -73,7 +73,7 @@ def compare(config: Config | ClientConfig, peer: Peer) -> tuple[Serves, Peer, st
         if not _is_out_of_reach(error):
             return "unknown", peer, str(error)
         try:
-            token = config.api_token()
+            token = config.client_token()
         except ConfigError as problem:
             return "unknown", peer, problem.problems[0]
         facts = read_facts(url, token)

@@ -27,7 +27,7 @@ from tracker.config.sources import (
 )
 
 # types of the keys; max_callback_bytes is not used here
-_SERVER = {"listen": str, "api_token_env": str, "api_token_file": str, "max_callback_bytes": int}
+_SERVER = {"listen": str, "api_token_env": str, "api_token_file": str, "max_callback_bytes": int, "tokens": list}
 _STORE = {"path": str}
 
 
@@ -49,8 +49,8 @@ class ClientConfig:
         self._token = token
         self._env = env
 
-    def api_token(self) -> str | None:
-        """The bearer token of the API; None: no token is required."""
+    def client_token(self) -> str | None:
+        """The token for commands, see `tracker.config.settings.Config.client_token`."""
         name, file = self._token
         return find_secret("server.api_token_file", name, file, self._env)
 
@@ -86,7 +86,10 @@ def read_client_config(path: Path | None, env: Mapping[str, str]) -> ClientConfi
         resolve(Path(given), base, home) if given is not None else None
         for given in (server.get("api_token_file"), store.get("path"))
     )
-    return ClientConfig(listen, store_path(store_file, env), (token_env, token_file), env)
+    config = ClientConfig(listen, store_path(store_file, env), (token_env, token_file), env)
+    if server.get("tokens") and config.client_token() is None:
+        return None  # one of these may be there
+    return config
 
 
 def _fits(table: Any, known: Mapping[str, type]) -> bool:  # noqa: ANN401 - not checked yet

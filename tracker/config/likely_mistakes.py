@@ -10,10 +10,13 @@ from urllib.parse import urlsplit
 
 from tracker.config.problems import known_keys
 from tracker.config.sources import RESERVED, TOP_KEYS
+from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
     from tracker.config import Config
 
+SHORTEST_TOKEN = 16
+"""Characters of a token that nobody guesses."""
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
 _NEVER_SUFFIXES = (".invalid", ".example", ".example.com", ".example.net", ".example.org")
 """Names that never resolve. **Source**: RFC 2606 and RFC 6761."""
@@ -57,7 +60,21 @@ def list_warnings(config: Config, environ: Iterable[str]) -> list[str]:
             lines.append(f"accounts.{name}.base_url: {what}")
     if not config.prices.rates and (config.budget.daily is not None or config.budget.accounts):
         lines.append("budget: without a price only what upstreams state counts, once a task has ended; set [prices]")
-    return [*lines, *unknown_variables(config, environ)]
+    return [*lines, *_short_tokens(config), *unknown_variables(config, environ)]
+
+
+def _short_tokens(config: Config) -> list[str]:
+    try:
+        tokens = config.api_tokens() or []
+    except ConfigError:
+        return []
+    fix = "use a long random one, for example from openssl rand -hex 32"
+    return [
+        f"{name}: the token is shorter than {SHORTEST_TOKEN} characters; {fix}"
+        for token in tokens
+        if len(token.value) < SHORTEST_TOKEN
+        for name in [f"server.tokens[{token.name}]" if token.name else "server.api_token_env"]
+    ]
 
 
 def unknown_variables(config: Config, environ: Iterable[str]) -> list[str]:
@@ -84,6 +101,7 @@ def unknown_variables(config: Config, environ: Iterable[str]) -> list[str]:
 def _named_variables(config: Config) -> set[str]:
     """Variables named in the configuration: keys, tokens and secrets."""
     names = {config.server.api_token_env, config.callbacks.secret_env}
+    names |= {table.token_env for table in config.server.tokens if table.token_env}
     names |= {config.tracing.headers_env} if config.tracing.headers_env else set()
     names |= {account.api_key_env for account in config.accounts.values() if account.api_key_env}
     names |= {rules.secret_env for rules in config.callbacks.providers.values() if rules.secret_env}

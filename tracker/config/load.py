@@ -70,7 +70,7 @@ def _exposure(config: Config, name: str, overrides: Overrides) -> list[str]:
         return []
     message = (
         f"{config.listen} can be reached from other machines and no API token is set; "
-        f"set {config.server.api_token_env}, name an api_token_file, or listen on 127.0.0.1"
+        f"set {config.server.api_token_env}, name an api_token_file, add [[server.tokens]], or listen on 127.0.0.1"
     )
     return [problem_line(("server", "listen"), message, name, overrides)]
 

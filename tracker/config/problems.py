@@ -91,12 +91,17 @@ def _shown(loc: Loc, data: Mapping[str, Any]) -> list[str]:
             continue
         if isinstance(part, int):
             value = value[part] if isinstance(value, Sequence) and part < len(value) else None
-            name = value.get("name") if isinstance(value, Mapping) and loc[:1] == ("hooks",) else None
+            name = value.get("name") if isinstance(value, Mapping) and _is_list_of_tables(loc[:n]) else None
             path.append(f"[{name if isinstance(name, str) else part + 1}]")
         elif part != "[key]":
             value = value.get(part) if isinstance(value, Mapping) else None
             path.append(part)
     return path
+
+
+def _is_list_of_tables(path: Sequence[str | int]) -> bool:
+    """Whether the file has several tables at a path: ``[[hooks]]``."""
+    return tuple(path) in {("hooks",), ("server", "tokens")}
 
 
 _PLAIN = {
@@ -121,8 +126,8 @@ def _message(found: Any, loc: Loc, shown: Sequence[str], table: type[BaseModel] 
             return "is empty; give at least one entry"
         case "model_type" | "model_attributes_type" | "dict_type" | "mapping_type":
             return _table_message(shown)
-        case "tuple_type" if loc == ("hooks",):
-            return "must be a list of tables; write [[hooks]] and the keys below, once per hook"
+        case "tuple_type" if _is_list_of_tables(loc):
+            return f"must be a list of tables; write [[{dotted(shown)}]] and the keys below, once for each"
         case kind:
             plain = next((message for kinds, message in _PLAIN.items() if kind in kinds), None)
     message = plain or str(found["msg"]).removeprefix("Value error, ").replace("Input should", "must")
@@ -135,7 +140,7 @@ def _table_message(shown: Sequence[str]) -> str:
     if shown[:1] == ["models"] and len(named) > 1:
         key = named[-1]
         return f'must be the id of a model, or a table; write for example {key} = "kling-v3-omni"'
-    header = "[[hooks]]" if named == ["hooks"] else f"[{dotted(named)}]"
+    header = f"[[{dotted(named)}]]" if _is_list_of_tables(named) else f"[{dotted(named)}]"
     return f"must be a table; write {header} and its keys below"
 
 

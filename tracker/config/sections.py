@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar
 
-from pydantic import Field, ValidationInfo, create_model, model_validator
+from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
 
 from tracker.config.fields import (
     Count,
@@ -27,6 +27,7 @@ from tracker.config.fields import (
 from tracker.config.listen import DEFAULT_LISTEN
 from tracker.config.sources import DEFAULT_TOKEN_ENV
 from tracker.domain.schedule import PollPolicy
+from tracker.domain.scopes import Scope
 from tracker.domain.user_messages import MESSAGES
 
 DEFAULT_GATEWAY = "https://gateway.api.anyint.ai"
@@ -46,6 +47,30 @@ class Mistake(ValueError):
     def __init__(self, what: str, *key: str) -> None:
         super().__init__(what)
         self.key = key
+
+
+T = TypeVar("T", bound="Named")
+
+
+class Named(Protocol):
+    """A table of a list, known by its name."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - the name
+
+
+def with_unique_names(tables: tuple[T, ...], what: str) -> tuple[T, ...]:
+    """The tables of a list, whose names differ.
+
+    Raises:
+        Mistake: two have the same name.
+    """
+    seen: set[str] = set()
+    for table in tables:
+        if table.name in seen:
+            raise Mistake(f"two {what} are named {table.name!r}; rename one")
+        seen.add(table.name)
+    return tables
 
 
 class ByProvider(Section):
@@ -71,13 +96,35 @@ class ByProvider(Section):
         return {**own, "providers": tables}
 
 
+class ApiTokenTable(Section):
+    """``[[server.tokens]]``: a bearer token of the API, and what it allows."""
+
+    name: Name
+    scope: Scope
+    token_env: EnvName | None = None
+    token_file: ResolvedPath | None = None
+
+    @model_validator(mode="after")
+    def _names_one_token(self) -> Self:
+        if (self.token_env is None) == (self.token_file is None):
+            count = "no token is set" if self.token_env is None else "two tokens are set"
+            raise Mistake(f"{count}; set token_env or token_file")
+        return self
+
+
 class Server(Section):
-    """``[server]``: listen address and API token."""
+    """``[server]``: listen address and API tokens."""
 
     listen: ListenAddress = DEFAULT_LISTEN
     api_token_env: EnvName = DEFAULT_TOKEN_ENV
     api_token_file: ResolvedPath | None = None
     max_callback_bytes: Count = 1048576
+    tokens: tuple[ApiTokenTable, ...] = ()
+
+    @field_validator("tokens")
+    @classmethod
+    def _token_names_differ(cls, tokens: tuple[ApiTokenTable, ...]) -> tuple[ApiTokenTable, ...]:
+        return with_unique_names(tokens, "tokens")
 
 
 class StoreSection(Section):

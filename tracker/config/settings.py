@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +23,11 @@ from tracker.config.prices import BudgetTable, PriceList
 from tracker.config.sections import (
     DEFAULT_KEY_ENV,
     Account,
+    ApiTokenTable,
     Archive,
     Callbacks,
     Log,
     Messages,
-    Mistake,
     Models,
     Poll,
     ProviderCallbacks,
@@ -34,12 +35,14 @@ from tracker.config.sections import (
     Server,
     StoreSection,
     Tracing,
+    with_unique_names,
 )
 from tracker.config.sources import store_path
 from tracker.domain.ai_models import ModelTarget
 from tracker.domain.api_keys import key_problem
 from tracker.domain.prices import Budget, Prices
 from tracker.domain.schedule import PollPolicy
+from tracker.domain.scopes import ApiToken, Scope, widest
 from tracker.errors import ConfigError
 from tracker.filesystem import is_file
 
@@ -85,12 +88,7 @@ class Config(Section):
     @field_validator("hooks")
     @classmethod
     def _hook_names_differ(cls, hooks: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
-        seen: set[str] = set()
-        for hook in hooks:
-            if hook.name in seen:
-                raise Mistake(f"two hooks are named {hook.name!r}; rename one")
-            seen.add(hook.name)
-        return hooks
+        return with_unique_names(hooks, "hooks")
 
     def bind(self, file: Path | None, env: Mapping[str, str]) -> Config:
         """Set the file, and the environment with the secrets."""
@@ -178,8 +176,29 @@ class Config(Section):
         """Find a secret in this environment, see `find_secret`."""
         return find_secret(where, name, file, self._env)
 
+    def api_tokens(self) -> list[ApiToken] | None:
+        """The bearer tokens of the API; None: none is configured, and none is required.
+
+        A named token that is not set or cannot be read matches nothing; the others stay usable.
+        """
+        own = self.api_token()
+        tokens = [] if own is None else [ApiToken(None, Scope.ADMIN, own)]
+        for table in self.server.tokens:
+            with suppress(ConfigError):
+                tokens += [ApiToken(table.name, table.scope, value)] if (value := self.named_token(table)) else []
+        return tokens if own or self.server.tokens else None
+
+    def client_token(self) -> str | None:
+        """The token for commands: that of the API, else the named one that allows most; None without any."""
+        best = widest(self.api_tokens() or ())
+        return None if best is None else best.value
+
+    def named_token(self, table: ApiTokenTable) -> str | None:
+        """The value of a named token; None if it is not set."""
+        return self.secret_of(f"server.tokens[{table.name}].token_file", table.token_env, table.token_file)
+
     def api_token(self) -> str | None:
-        """The bearer token of the API; None: no token is required."""
+        """The bearer token with the scope admin that has no name; None without one."""
         return self.secret_of("server.api_token_file", self.server.api_token_env, self.server.api_token_file)
 
     def account_key(self, name: str) -> str | None:
@@ -229,6 +248,7 @@ class Config(Section):
     def lookups(self) -> Iterator[Callable[[], str | None]]:
         """A function for each secret that the file names."""
         yield from (self.api_token, self._given_callback_secret, self.tracing_headers)
+        yield from (partial(self.named_token, table) for table in self.server.tokens)
         yield from (partial(self.account_key, name) for name in self.accounts)
         yield from (partial(self.provider_secret, name) for name in self.callbacks.providers)
         yield from (partial(self.hook_secret, hook) for hook in self.hooks)
@@ -239,6 +259,11 @@ class Config(Section):
         try:
             wrong = {name: problem for name in self.accounts if (problem := self.account_key_problem(name))}
             has_callback_secret = self._given_callback_secret() is not None
+            lines += [
+                f"server.tokens[{table.name}].token_env: {table.token_env} is not set, so nobody has this token"
+                for table in self.server.tokens
+                if self.named_token(table) is None
+            ]
         except OutOfReach:
             return []  # readable by the daemon only
         for name, problem in wrong.items():
@@ -270,7 +295,7 @@ def check_tables(config: Config) -> list[tuple[tuple[str, ...], str]]:
 
 
 def check_secrets(config: Config) -> list[str]:
-    """Error lines of secret files that cannot be read."""
+    """Error lines of secret files that cannot be read, and of equal tokens."""
     lines: list[str] = []
     for look_up in config.lookups():
         try:
@@ -279,12 +304,28 @@ def check_secrets(config: Config) -> list[str]:
             continue  # not an error of the file
         except ConfigError as error:
             lines += error.problems
+    return lines or _equal_tokens(config)
+
+
+def _equal_tokens(config: Config) -> list[str]:
+    """One error line per token that is the same as another one: what it allows would be unclear."""
+    try:
+        tokens = config.api_tokens() or []
+    except OutOfReach:
+        return []
+    lines = []
+    for n, token in enumerate(tokens):
+        same = next((other.name for other in tokens[:n] if other.value == token.value), token.name)
+        if same != token.name:
+            where = f"{config.file or 'configuration'}: server.tokens[{token.name}]"
+            other = "the token of the API" if same is None else f"the token {same}"
+            lines.append(f"{where}: is the same as {other}; give each its own")
     return lines
 
 
 def is_exposed(config: Config) -> bool:
     """Whether other machines can reach the API without a token."""
     try:
-        return not config.listen.is_loopback and not config.api_token()
+        return not config.listen.is_loopback and config.api_tokens() is None
     except ConfigError:
         return False  # reported by check_secrets

@@ -263,6 +263,7 @@ class Tracker(Parts):
             "store": str(self._config.store_path.absolute()),
             "disk_free_bytes": self._disk.free_bytes(),
             "accounts": self._live.describe_accounts(self._alarms.describe_account),
+            "tokens": self._live.describe_tokens(),
         }
 
     def reload(self, config: Config) -> tuple[list[str], list[str]]:
@@ -329,7 +330,7 @@ class Tracker(Parts):
             tokens=tokens,
             clock=self._clock,
             payloads=self.payloads,
-            api_token=self._live.api_token,
+            api_tokens=self._live.api_tokens,
             health=self.health,
             facts=self.facts,
             stopping=self._stopping,

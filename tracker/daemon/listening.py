@@ -99,7 +99,7 @@ def check_exposure(sockets: Sequence[socket.socket], config: Config) -> None:
     """
     for listener in sockets:
         address = listener.getsockname()
-        if isinstance(address, tuple) and not is_loopback(address[0]) and not config.api_token():
+        if isinstance(address, tuple) and not is_loopback(address[0]) and config.api_tokens() is None:
             where = f"systemd: the socket {address[0]}:{address[1]}"
             fix = f"set {config.server.api_token_env}, or ListenStream=127.0.0.1:{address[1]}"
             raise ConfigError([f"{where} can be reached from other machines and no API token is set; {fix}"])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracker.domain.ai_models import ModelTarget
     from tracker.domain.prices import Budget
     from tracker.domain.schedule import PollPolicy
+    from tracker.domain.scopes import ApiToken
     from tracker.tracking.accounts import AccountRules
 
 log = get_logger(__name__)
@@ -31,6 +32,7 @@ CHANGEABLE: Final = (
     "public_url",
     "server.api_token_env",
     "server.api_token_file",
+    "server.tokens",
     "accounts",
     "poll",
     "callbacks.park_s",
@@ -91,9 +93,16 @@ class Live:
             },
         )
 
-    def api_token(self) -> str | None:
-        """The bearer token of the API as it is now."""
-        return self.config.api_token()
+    def api_tokens(self) -> list[ApiToken] | None:
+        """The bearer tokens of the API as they are now; None: none is configured."""
+        return self.config.api_tokens()
+
+    def describe_tokens(self) -> list[dict[str, Any]]:
+        """Each named token with its scope, and whether it is set; see `TokenView`."""
+        found = {token.name for token in self.api_tokens() or ()}
+        return [
+            {"name": one.name, "scope": one.scope, "is_set": one.name in found} for one in self.config.server.tokens
+        ]
 
     def credentials_of(self, account: str) -> int:
         """A number that changes with the key or address of an account."""

@@ -155,7 +155,8 @@ def _decide_accepted(task: Task, observation: Observation, now: datetime) -> Dec
         return replace(decision, outcome=Outcome.CONFLICT, detail=detail, confirm=not decision.task.status.is_terminal)
     if decision.task.status is task.status and (not is_over or reading.status is None):
         # also after the first callback, when its status is old
-        return replace(decision, outcome=_APPLIED, detail=f"accepted as {shown_id(accepted.external_id)}")
+        by = f", {reading.detail}" if reading.detail and observation.source is Source.OPERATOR else ""
+        return replace(decision, outcome=_APPLIED, detail=f"accepted as {shown_id(accepted.external_id)}{by}")
     return decision
 
 

@@ -1,4 +1,4 @@
-"""Authentication of ``/v1``: the bearer token, or without one programs of this machine; never pages of other sites.
+"""Access to the API: bearer tokens with scopes, or without any programs of this machine; never pages of other sites.
 
 Callbacks, health and the API description are open. Must not log the presented credentials.
 
@@ -16,17 +16,22 @@ Source: https://fetch.spec.whatwg.org/#cors-safelisted-request-header and https:
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from tracker.domain.scopes import find_token
 from tracker.server.responses import Problem
+from tracker.server.services import TOKEN_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import web
+
+    from tracker.domain.scopes import ApiToken, Scope
 
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
@@ -41,38 +46,52 @@ _FORM_BY_DEFAULT: Final = "Python-urllib/"
 """It adds the type of a form to a body without a type; no page can send this ``User-Agent``."""
 
 
-def check_access(request: web.Request, token: str | None, public_url: str | None = None) -> None:
-    """Check that a request may use the API.
+def check_access(
+    request: web.Request, tokens: Sequence[ApiToken] | None, scope: Scope, public_url: str | None = None
+) -> None:
+    """Check that a request may use an operation, and note the name of its token in the request.
 
     Args:
         request: the request.
-        token: the configured token; None without one, and then the daemon listens on loopback only.
-        public_url: the configured public URL: with a token its pages are the daemon's own.
+        tokens: the configured tokens; None: none is configured, and then the daemon listens on loopback only.
+        scope: what the token must allow.
+        public_url: the configured public URL: with tokens its pages are the daemon's own.
 
     Raises:
-        Problem: 401 for a missing or wrong token; 403 for a web page that is not the daemon's own.
+        Problem: 401 for a missing or wrong token; 403 for a token without the scope, and for a web page that is not the
+            daemon's own.
     """
     is_local = _is_local_name(request.headers.get("Host", ""))
-    if token is None and not (is_local or _is_unix_socket(request)):
+    has_tokens = tokens is not None
+    if not (has_tokens or is_local or _is_unix_socket(request)):
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "not-local",
             "Without an API token the API is limited to programs on this machine, at a loopback address. "
             "Set server.api_token_env or server.api_token_file.",
         )
-    has_token = token is not None
-    _check_site(request, trusts_host=has_token or is_local, public_url=public_url if has_token else None)
-    if token is None:
+    _check_site(request, trusts_host=has_tokens or is_local, public_url=public_url if has_tokens else None)
+    if tokens is None:
         return
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-    is_right = hmac.compare_digest(presented.strip().encode(errors="surrogateescape"), token.encode())
-    if scheme.lower() != "bearer" or not (is_right and token):
+    token = find_token(presented.strip(), tokens)
+    if token is None or scheme.lower() != "bearer":
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "unauthorized",
             "Missing or wrong bearer token.",
             headers={"WWW-Authenticate": 'Bearer realm="tracker"'},
         )
+    if not token.scope.includes(scope):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            "scope",
+            f"The token {token.name} has the scope {token.scope}; this call needs the scope {scope}.",
+            # RFC 6750, section 3.1
+            headers={"WWW-Authenticate": f'Bearer realm="tracker", error="insufficient_scope", scope="{scope}"'},
+        )
+    if token.name is not None:
+        request[TOKEN_NAME] = token.name
 
 
 def check_media_type(request: web.Request) -> None:

@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler as WebHandler
 
+from tracker.domain.scopes import Scope
 from tracker.domain.statuses import Reason
 from tracker.domain.text import sentence
 from tracker.errors import (
@@ -49,7 +50,7 @@ from tracker.server.responses import (
     write_unknown,
 )
 from tracker.server.searches import is_gone
-from tracker.server.services import QUERY
+from tracker.server.services import QUERY, TOKEN_NAME
 from tracker.server.tallies import OTHER
 
 if TYPE_CHECKING:
@@ -108,11 +109,20 @@ def _guarded(services: Services, operation: Operation) -> WebHandler:
     """A handler of the API behind its checks: access, media type and query parameters."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        if not operation.is_open:
-            check_access(request, services.api_token(), services.public_url())
-            if operation.method not in READS:
-                check_media_type(request)
-            request[QUERY] = parse_query(request.query.items() if request.query_string else (), operation.parameters)
+        if operation.scope is None:
+            return await operation.handler(services, request)
+        check_access(request, services.api_tokens(), operation.scope, services.public_url())
+        if operation.method in READS:
+            return await checked(request)
+        check_media_type(request)
+        response = await checked(request)
+        if (by := request.get(TOKEN_NAME)) is not None:
+            about = request.match_info.get("id") or response.headers.get("Location", "").rpartition("/")[2]
+            log.info("api.acted", action=operation.name, by=by, about=about, status=response.status)
+        return response
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        request[QUERY] = parse_query(request.query.items() if request.query_string else (), operation.parameters)
         return await operation.handler(services, request)
 
     return _with_problems(handle, operation.path)
@@ -211,7 +221,7 @@ def _not_found(services: Services, callbacks: CallbackHandlers) -> WebHandler:
 
     async def refuse(request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/v1/"):
-            check_access(request, services.api_token(), services.public_url())
+            check_access(request, services.api_tokens(), Scope.READ, services.public_url())
         raise await not_allowed(request, set())
 
     async def not_allowed(request: web.Request, allowed: set[str]) -> Problem:

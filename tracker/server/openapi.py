@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _REF: Final = "#/components/schemas/{name}"
 _JSON, _PROBLEM = "application/json", "application/problem+json"
+_SCHEME: Final = (
+    "A token of the configuration. Each operation names the scope that it needs; admin includes submit, and submit "
+    "includes read. The token of server.api_token_env has the scope admin."
+)
 _PATH_PARAMETER: Final = re.compile(r"{(\w+)}")
 
 
@@ -47,7 +51,7 @@ def describe(operations: Iterable[Operation]) -> dict[str, Any]:
         "webhooks": {"taskEvent": {"post": _webhook()}},
         "components": {
             "schemas": _schemas(listed),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": _SCHEME}},
         },
     }
 
@@ -59,7 +63,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "tags": [operation.tag],
         "responses": _responses(operation),
         # both: without a configured token, programs on the same machine need none
-        "security": [] if operation.is_open else [{"token": []}, {}],
+        "security": [] if operation.scope is None else [{"token": [str(operation.scope)]}, {}],
     }
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}

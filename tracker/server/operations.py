@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tracker.domain.attempts import DeliveryDetail
 from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
+from tracker.domain.scopes import Scope
 from tracker.domain.why import WhyView
 from tracker.providers.registry import PROVIDERS
 from tracker.server import ai_models, hooks, outputs, queries, report, routes, schemas, streams, system, tasks
@@ -23,6 +24,8 @@ from tracker.server.queries import Parameter
 from tracker.server.schemas import Items, Page
 
 _FILE: Final = "application/octet-stream"
+READ, SUBMIT, ADMIN, OPEN = Scope.READ, Scope.SUBMIT, Scope.ADMIN, None
+"""What a token must allow. Bulk actions, hooks, retention and lists of models are for administrators."""
 _METRICS: Final = "text/plain, application/openmetrics-text"
 
 
@@ -31,25 +34,25 @@ class Operation:
     """One method of one path.
 
     Attributes:
+        scope: what a token must allow, where tokens are configured; None: no token is required.
         handler: its name is the operation's id, and the first line of its docstring the summary.
         responses: status -> schema of the response.
         problems: statuses with problem details, besides those that follow from the rest, see `list_problems`.
         bodies: the schemas of the request body, one for each kind.
         examples: request bodies by name.
-        is_open: no token is required.
         plain: statuses with a response that is not JSON -> its media types with commas between, "" for no body.
         description: what a schema cannot say.
     """
 
     method: str
     path: str
+    scope: Scope | None
     handler: Callable[..., Awaitable[web.StreamResponse]]
     responses: Mapping[int, type]
     problems: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     bodies: tuple[type, ...] = ()
     examples: Mapping[str, Any] = field(default_factory=dict)
-    is_open: bool = False
     plain: Mapping[int, str] = field(default_factory=dict)
     tag: str = "tasks"
     description: str = ""
@@ -72,7 +75,7 @@ class Operation:
     def list_problems(self) -> list[HTTPStatus]:
         """The statuses with problem details, without those that have a schema of their own."""
         found = {500, *self.problems}
-        if not self.is_open:
+        if self.scope is not None:
             found |= {401, 403, 422} | (set() if self.method in READS else {415})
         if "{id}" in self.path:
             found.add(404)
@@ -85,6 +88,7 @@ OPERATIONS: Final = (
     Operation(
         "POST",
         "/v1/tasks",
+        SUBMIT,
         tasks.create_task,
         {201: TaskView, 202: TaskView, 200: TaskView, 402: schemas.OverBudgetView},
         (409, 503),
@@ -97,29 +101,37 @@ OPERATIONS: Final = (
         },
         plain={204: ""},
     ),
-    Operation("GET", "/v1/tasks", tasks.list_tasks, {200: Page[TaskView]}, (503,), queries.TASK_LIST),
-    Operation("GET", "/v1/tasks/{id}", tasks.get_task, {200: TaskView}, (503,), queries.TASK),
-    Operation("GET", "/v1/tasks/{id}/events", tasks.list_events, {200: Items[EventRecord]}, (503,)),
+    Operation("GET", "/v1/tasks", READ, tasks.list_tasks, {200: Page[TaskView]}, (503,), queries.TASK_LIST),
+    Operation("GET", "/v1/tasks/{id}", READ, tasks.get_task, {200: TaskView}, (503,), queries.TASK),
+    Operation("GET", "/v1/tasks/{id}/events", READ, tasks.list_events, {200: Items[EventRecord]}, (503,)),
     Operation(
-        "GET", "/v1/tasks/{id}/deliveries", tasks.list_deliveries, {200: Items[DeliveryRecord]}, (503,), tag="hooks"
+        "GET",
+        "/v1/tasks/{id}/deliveries",
+        READ,
+        tasks.list_deliveries,
+        {200: Items[DeliveryRecord]},
+        (503,),
+        tag="hooks",
     ),
-    Operation("GET", "/v1/tasks/{id}/why", tasks.explain_task, {200: WhyView}, (503,)),
+    Operation("GET", "/v1/tasks/{id}/why", READ, tasks.explain_task, {200: WhyView}, (503,)),
     Operation(
         "GET",
         "/v1/tasks/{id}/outputs/{n}",
+        READ,
         outputs.get_output,
         {},
         (409, 410, 503),
         queries.FILE_HEADERS,
         plain={200: _FILE, 206: _FILE, 302: "", 304: "", 416: ""},
     ),
-    Operation("GET", "/v1/tasks/{id}/archive", outputs.list_archive, {200: Items[ArchiveView]}, (503,)),
-    Operation("POST", "/v1/tasks/{id}/archive", outputs.redrive_archive, {200: Items[ArchiveView]}, (503,)),
-    Operation("POST", "/v1/tasks/{id}/poll", tasks.poll_task, {200: TaskView}, (503,)),
-    Operation("POST", "/v1/tasks/{id}/cancel", tasks.cancel_task, {200: TaskView}, (409, 503)),
+    Operation("GET", "/v1/tasks/{id}/archive", READ, outputs.list_archive, {200: Items[ArchiveView]}, (503,)),
+    Operation("POST", "/v1/tasks/{id}/archive", SUBMIT, outputs.redrive_archive, {200: Items[ArchiveView]}, (503,)),
+    Operation("POST", "/v1/tasks/{id}/poll", SUBMIT, tasks.poll_task, {200: TaskView}, (503,)),
+    Operation("POST", "/v1/tasks/{id}/cancel", SUBMIT, tasks.cancel_task, {200: TaskView}, (409, 503)),
     Operation(
         "POST",
         "/v1/tasks/{id}/resubmit",
+        SUBMIT,
         tasks.resubmit_task,
         {201: TaskView, 202: TaskView, 200: TaskView, 402: schemas.OverBudgetView},
         (409, 503),
@@ -127,12 +139,19 @@ OPERATIONS: Final = (
         (schemas.ResubmitBody,),
     ),
     Operation(
-        "POST", "/v1/tasks/{id}/adopt", tasks.adopt_task, {200: TaskView}, (409, 503), bodies=(schemas.AdoptBody,)
+        "POST",
+        "/v1/tasks/{id}/adopt",
+        SUBMIT,
+        tasks.adopt_task,
+        {200: TaskView},
+        (409, 503),
+        bodies=(schemas.AdoptBody,),
     ),
-    Operation("GET", "/v1/events", streams.list_feed, {200: schemas.Feed}, (503,), queries.FEED),
+    Operation("GET", "/v1/events", READ, streams.list_feed, {200: schemas.Feed}, (503,), queries.FEED),
     Operation(
         "GET",
         "/v1/stream",
+        READ,
         streams.stream_events,
         {},
         (503,),
@@ -144,10 +163,11 @@ OPERATIONS: Final = (
             "A message without data only has an id, to resume from; something comes every 15 seconds."
         ),
     ),
-    Operation("GET", "/v1/hooks", hooks.list_hooks, {200: schemas.HookList}, (503,), tag="hooks"),
+    Operation("GET", "/v1/hooks", READ, hooks.list_hooks, {200: schemas.HookList}, (503,), tag="hooks"),
     Operation(
         "GET",
         "/v1/deliveries",
+        READ,
         hooks.list_all_deliveries,
         {200: Page[DeliveryRecord]},
         (503,),
@@ -157,29 +177,34 @@ OPERATIONS: Final = (
     Operation(
         "POST",
         "/v1/deliveries/retry",
+        ADMIN,
         hooks.retry_deliveries,
         {200: schemas.RetriedView},
         (503,),
         queries.DELIVERY_RETRY,
         tag="hooks",
     ),
-    Operation("GET", "/v1/deliveries/{id}", hooks.get_delivery, {200: DeliveryDetail}, (503,), tag="hooks"),
+    Operation("GET", "/v1/deliveries/{id}", READ, hooks.get_delivery, {200: DeliveryDetail}, (503,), tag="hooks"),
     Operation(
         "POST",
         "/v1/deliveries/{id}/retry",
+        ADMIN,
         hooks.retry_delivery,
         {200: DeliveryRecord},
         (503,),
         queries.DELIVERY_AGAIN,
         tag="hooks",
     ),
-    Operation("GET", "/v1/report", report.get_report, {200: schemas.ReportView}, (503,), queries.REPORT, tag="system"),
-    Operation("GET", "/v1/stats", system.get_stats, {200: schemas.StatsView}, (503,), tag="system"),
-    Operation("GET", "/v1/doctor", system.get_doctor, {200: schemas.DoctorView}, tag="system"),
-    Operation("GET", "/v1/routes", routes.list_routes, {200: Items[schemas.RouteView]}, tag="system"),
+    Operation(
+        "GET", "/v1/report", READ, report.get_report, {200: schemas.ReportView}, (503,), queries.REPORT, tag="system"
+    ),
+    Operation("GET", "/v1/stats", READ, system.get_stats, {200: schemas.StatsView}, (503,), tag="system"),
+    Operation("GET", "/v1/doctor", READ, system.get_doctor, {200: schemas.DoctorView}, tag="system"),
+    Operation("GET", "/v1/routes", READ, routes.list_routes, {200: Items[schemas.RouteView]}, tag="system"),
     Operation(
         "GET",
         "/v1/routes/{route}",
+        READ,
         routes.get_route,
         {200: schemas.RouteDetail},
         (404,),
@@ -189,6 +214,7 @@ OPERATIONS: Final = (
     Operation(
         "GET",
         "/v1/models",
+        READ,
         ai_models.list_models,
         {200: schemas.ModelCatalogue},
         parameters=queries.ACCOUNT,
@@ -197,6 +223,7 @@ OPERATIONS: Final = (
     Operation(
         "POST",
         "/v1/models/sync",
+        ADMIN,
         ai_models.sync_models,
         {200: schemas.ModelCatalogue},
         (503,),
@@ -206,6 +233,7 @@ OPERATIONS: Final = (
     Operation(
         "POST",
         "/v1/prune",
+        ADMIN,
         system.prune,
         {200: schemas.PrunedView},
         (503,),
@@ -215,29 +243,29 @@ OPERATIONS: Final = (
     Operation(
         "POST",
         "/callbacks/{provider}/{token}",
+        OPEN,
         CallbackHandlers.receive_callback,
         {200: schemas.AppliedView, 202: schemas.QueuedView},
         (401, 404, 503),
-        is_open=True,
         tag="callbacks",
     ),
     Operation(
         "POST",
         "/callbacks/{provider}",
+        OPEN,
         CallbackHandlers.receive_hint,
         {202: schemas.QueuedView},
         (401, 404, 429, 503),
-        is_open=True,
         tag="callbacks",
     ),
-    Operation("GET", "/metrics", system.get_metrics, {}, plain={200: _METRICS}, tag="system"),
-    Operation("GET", "/healthz", system.get_alive, {200: schemas.AliveView}, is_open=True, tag="system"),
+    Operation("GET", "/metrics", READ, system.get_metrics, {}, plain={200: _METRICS}, tag="system"),
+    Operation("GET", "/healthz", OPEN, system.get_alive, {200: schemas.AliveView}, tag="system"),
     Operation(
         "GET",
         "/readyz",
+        OPEN,
         system.get_ready,
         {200: schemas.ReadyView, 503: schemas.NotReadyView},
-        is_open=True,
         tag="system",
     ),
 )

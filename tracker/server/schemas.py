@@ -16,6 +16,7 @@ from tracker.domain.ai_models import Model
 from tracker.domain.pruning import Pruned
 from tracker.domain.records import CostView, FeedEventView, HookView, IgnoredFileView, Json
 from tracker.domain.request_fields import Field as RequestField
+from tracker.domain.scopes import Scope
 from tracker.domain.statuses import Reason
 from tracker.errors import FieldProblem, RequestInvalid
 
@@ -245,6 +246,15 @@ class DoctorView(Struct):
     instance: Annotated[str, Meta(description="The id of the store, as in /readyz.")]
     disk_free_bytes: Annotated[int | None, Meta(description="Free space of the file system of the store.")]
     accounts: list[AccountView]
+    tokens: Annotated[list[TokenView], Meta(description="Those with a name.")]
+
+
+class TokenView(Struct):
+    """A token of the configuration."""
+
+    name: str
+    scope: Annotated[Scope, Meta(description="What it allows: admin includes submit, and submit includes read.")]
+    is_set: Annotated[bool, Meta(description="Whether the daemon has its value.")]
 
 
 class ProblemView(Struct, kw_only=True):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.domain.health import Health
     from tracker.domain.records import TaskRecord
+    from tracker.domain.scopes import ApiToken
     from tracker.domain.task import Task
     from tracker.domain.tokens import CallbackTokens
     from tracker.hooks.dispatcher import Dispatcher
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 QUERY: Final = web.RequestKey("query", dict[str, Any])
 """The query parameters of a request, parsed as its operation describes them."""
 
+TOKEN_NAME: Final = web.RequestKey("token name", str)
+"""The name of the token of a request, where it has one: who acts."""
+
 SignatureCheck = Callable[[str, Mapping[str, str], bytes, Sequence[str]], bool]
 """(provider, request headers, raw body, task ids in it) -> whether a poll must confirm it, because the signature does
 not cover the body; raises `SignatureInvalid`."""
@@ -50,7 +54,7 @@ class Services:
     Attributes:
         accounts: the names of the configured accounts.
         payloads: reads bodies, and makes what is stored of them.
-        api_token: the token of the API; None: programs on this machine need none.
+        api_tokens: the tokens of the API; None: none is configured, and programs on this machine need none.
         health: for ``/readyz``.
         facts: the state of the daemon's process, for ``/v1/doctor``; see `tracker.server.schemas.DoctorView`.
         metrics: for ``/metrics``: the value of ``Accept`` -> the body and its media type.
@@ -79,7 +83,7 @@ class Services:
     tokens: CallbackTokens
     clock: Clock
     payloads: Payloads
-    api_token: Callable[[], str | None]
+    api_tokens: Callable[[], Sequence[ApiToken] | None]
     health: Callable[[], Awaitable[Health]]
     facts: Callable[[], Mapping[str, Any]]
     metrics: Callable[[str], Awaitable[tuple[bytes, str]]]

@@ -38,7 +38,7 @@ from tracker.server.schemas import (
     parse_new_task,
 )
 from tracker.server.searches import search
-from tracker.server.services import QUERY
+from tracker.server.services import QUERY, TOKEN_NAME
 from tracker.store.values import TaskFilter
 from tracker.tracking.intake import SubmitRequest
 from tracker.tracking.recovery import adopt, resubmit
@@ -269,7 +269,7 @@ async def cancel_task(services: Services, request: web.Request) -> web.Response:
                 status=Status.FAILED,
                 reason=Reason.CANCELED,
                 retryable=False,
-                detail="canceled by an operator",
+                detail=f"canceled by {operator_of(request)}",
             ),
         )
     )
@@ -314,10 +314,18 @@ async def adopt_task(services: Services, request: web.Request) -> web.Response:
     body = parse_body(AdoptBody, await read_json(request))
     try:
         external_id, now = ExternalId(body.external_id), services.clock.now()
-        record = await adopt(services.store, services.reconciler, _task_id(request), external_id, now)
+        record = await adopt(
+            services.store, services.reconciler, _task_id(request), external_id, now, by=operator_of(request)
+        )
     except NotAdoptable as error:
         raise Problem(HTTPStatus.CONFLICT, "not-adoptable", f"The task cannot take this id: {error}.") from None
     return json_response(services.task_json(record))
+
+
+def operator_of(request: web.Request) -> str:
+    """Who acts, for the history of a task."""
+    name = request.get(TOKEN_NAME)
+    return "an operator" if name is None else f"an operator (token {name})"
 
 
 def _task_id(request: web.Request) -> TaskId:

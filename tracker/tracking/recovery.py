@@ -59,11 +59,17 @@ async def resubmit(
 
 
 async def adopt(
-    store: Store, reconciler: Reconciler, task_id: TaskId, external_id: ExternalId, now: datetime
+    store: Store,
+    reconciler: Reconciler,
+    task_id: TaskId,
+    external_id: ExternalId,
+    now: datetime,
+    *,
+    by: str = "an operator",
 ) -> TaskRecord:
     """Give a task whose create got no clear answer the upstream id that was found elsewhere, and follow it.
 
-    A task that was given up stays FAILED until the upstream reports its success.
+    A task that was given up stays FAILED until the upstream reports its success. ``by`` says in the history who acts.
 
     Raises:
         TaskNotFound: no task has this id.
@@ -78,7 +84,7 @@ async def adopt(
     is_undecided = task.submit_state is SubmitState.AMBIGUOUS and not task.status.is_terminal
     if not (is_undecided or task.is_given_up):
         raise NotAdoptable("only a task whose create got no clear answer can take one")
-    reading = Reading(submission=Submission.ACCEPTED, external_id=external_id)
+    reading = Reading(submission=Submission.ACCEPTED, external_id=external_id, detail=f"by {by}")
     applied = await reconciler.apply(Observation(task_id, Source.OPERATOR, now, reading))
     if applied.task.external_id != external_id:  # another one came first
         raise NotAdoptable(f"it has the service's id {shown_id(applied.task.external_id)} already")
