@@ -481,7 +481,7 @@ async def test_what_is_expected_of_a_task(world: ServerWorld) -> None:
     """As soon as eight such tasks have succeeded; then in the task, in lists, and in the explanation."""
     task_id, shown = TaskId(""), {}
     for n in range(9):
-        task_id = await world.submit(n, size="5s")
+        task_id = await world.submit(n, size="5s", expects_callback=False)
         await world.store.mark_sending(task_id, 60)
         await world.apply(make_answer(Submission.ACCEPTED, task_id=task_id, external_id=ExternalId(f"up-{n}"), at=0))
         shown = await get(world, f"/v1/tasks/{task_id}")

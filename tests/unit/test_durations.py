@@ -96,7 +96,11 @@ def test_what_is_expected_of_a_task() -> None:
     assert durations.outlook(task, after(12)).poll_after_s == 60.0, "at most a minute"
     assert durations.outlook(task, after(72.5)).poll_after_s == 2.5, "when the tracker asks"
     assert durations.outlook(task, after(80)).poll_after_s == 1.0, "at least a second"
+    assert durations.outlook(make_task(due_at=None), after(12)).poll_after_s == 10.0, "it waits for a slot"
     assert durations.outlook(make_task(status=Status.SUCCEEDED), after(12)) is NO_OUTLOOK
+    called_back = make_task(due_at=after(600), expects_callback=True)
+    waits_s = [durations.outlook(called_back, after(at_s)).poll_after_s for at_s in (2, 50, 70)]
+    assert waits_s == [58.0, 10.0, 14.0], "at the usual time, then at a fifth of its age"
     unknown = NOTHING_LEARNED.outlook(task, after(72.5))
     assert (unknown.expected, unknown.poll_after_s) == (None, 2.5)
 

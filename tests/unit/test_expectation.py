@@ -95,9 +95,9 @@ class Screen:
         console = Console(file=self._written, width=width, height=height, force_terminal=True, color_system=None)
         self._console = console
         self.seconds = 0.0
-        self.board = Board(
-            console, None if head is None else lambda: head, lambda: at(self.seconds), lambda: self.seconds
-        )
+        self.tasks: list[dict[str, Any]] = []
+        shown_head = None if head is None else lambda: head
+        self.board = Board(console, lambda: self.tasks, shown_head, lambda: at(self.seconds), lambda: self.seconds)
 
     def lines(self) -> list[str]:
         """What is shown now."""
@@ -127,7 +127,7 @@ class Screen:
 def test_a_narrow_terminal_loses_columns(width: int, columns: list[str]) -> None:
     """No line is longer than the terminal, and no column but the last is cut while its neighbours are shown."""
     screen = Screen(width)
-    screen.board.show([make_task(0), make_task(1, **DONE), make_task(2, status="FAILED", reason="generation_failed")])
+    screen.tasks = [make_task(0), make_task(1, **DONE), make_task(2, status="FAILED", reason="generation_failed")]
     screen.seconds = 185
     lines = screen.lines()
     assert max(map(len, lines)) <= width
@@ -142,13 +142,13 @@ def test_more_tasks_than_lines() -> None:
     """As many as fit, those that have not ended first, each in its place; the others are counted."""
     screen = Screen(80, 12, Text("live"))
     tasks = [make_task(n, **(DONE if n % 2 else {})) for n in range(24)]
-    screen.board.show(tasks)
+    screen.tasks = tasks
     lines = screen.lines()
     assert len(lines) <= 12
     assert (lines[0], lines[1], lines[-1]) == ("live", "", "and 17 more")
     shown = [line.split()[0] for line in lines[3:-1]]
     assert shown == [task["id"] for task in tasks if not task["finished_at"]][:7]
-    screen.board.show(tasks[:8])
+    screen.tasks = tasks[:8]
     assert len(screen.lines()) == 3 + 8
     screen.board.more = 120
     assert screen.lines()[-1] == "and 121 more"
@@ -161,11 +161,11 @@ def test_a_bar_never_goes_back_and_never_leaps() -> None:
     for second in range(200):
         screen.seconds = second / 4
         expected = EXPECTED if second < 100 else EXPECTED | {"p90_s": 400.0}
-        screen.board.show([make_task(expected=expected, progress=60 if second >= 150 else None)])
+        screen.tasks = [make_task(expected=expected, progress=60 if second >= 150 else None)]
         seen.append(screen.filled())
     steps = [after - before for before, after in pairwise(seen)]
     assert min(steps) == 0
     assert max(steps) <= 10, "a leap of half a bar takes a second"
     assert seen[-1] > seen[148]
-    screen.board.show([make_task(**DONE)])
+    screen.tasks = [make_task(**DONE)]
     assert screen.filled() == 2 * 20 - 2

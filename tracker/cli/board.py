@@ -57,6 +57,7 @@ class Board:
 
     Args:
         console: where it is shown.
+        tasks: those to show, in their order; called from the thread that draws.
         head: the first line, if any.
         now: the wall clock.
         monotonic: seconds for the movement of bars.
@@ -65,33 +66,30 @@ class Board:
     def __init__(
         self,
         console: Console,
+        tasks: Callable[[], Sequence[Mapping[str, Json]]],
         head: Callable[[], Text] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
+        self._tasks = tasks
         self._head = head
         self._now = now
         self._monotonic = monotonic
-        self._tasks: Mapping[str, Json] = {}
         self._bars: dict[str, _Bar] = {}
         self.more = 0
         """Tasks that exist beside those shown, and are not known here."""
-
-    def show(self, tasks: Sequence[Mapping[str, Json]]) -> None:
-        """Show these tasks from now on, in this order."""
-        self._tasks = {task["id"]: task for task in tasks}
-        for gone in self._bars.keys() - self._tasks.keys():
-            del self._bars[gone]
 
     def __rich__(self) -> RenderableType:
         """The picture for the terminal as it is now."""
         width, height = self._console.size
         lines = height - 1 - (2 if self._head is not None else 0)
-        tasks = list(self._tasks.values())
+        tasks = self._tasks()
         total = len(tasks) + self.more
         shown = tasks if total <= lines - 1 else _select(tasks, max(1, lines - 2))
         hidden = total - len(shown)
+        for gone in self._bars.keys() - {task["id"] for task in tasks}:
+            del self._bars[gone]
         parts: list[RenderableType] = []
         if self._head is not None:
             parts += [self._head(), Text()]

@@ -20,8 +20,6 @@ from tracker.cli.render import clean, describe_state
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tracker.cli.board import Board
-
 RESTART_S = 30.0
 """How long to wait for a daemon that stops answering; it may be restarting."""
 _ANSWER_MARGIN_S = 15.0
@@ -107,9 +105,9 @@ def _progress(number: int) -> Iterator[_Lines | _Bars]:
     from tracker.cli.board import Board, make_live
 
     console = Console(stderr=True)
-    board = Board(console)
-    with make_live(board, console, transient=number == 1):
-        yield _Bars(board, console)
+    bars = _Bars(console)
+    with make_live(Board(console, bars.tasks), console, transient=number == 1):
+        yield bars
 
 
 class _Lines:
@@ -136,8 +134,7 @@ class _Bars:
 
     step_s = 1.0
 
-    def __init__(self, board: Board, console: Console) -> None:
-        self._board = board
+    def __init__(self, console: Console) -> None:
         self._console = console
         self._tasks: dict[str, Json] = {}
 
@@ -146,4 +143,6 @@ class _Bars:
 
     def show(self, task: Mapping[str, Json]) -> None:
         self._tasks[task["id"]] = task
-        self._board.show(list(self._tasks.values()))
+
+    def tasks(self) -> list[Json]:
+        return list(self._tasks.values())

@@ -41,7 +41,7 @@ def watch(session: Session, task_ids: tuple[str, ...], *, as_json: bool) -> None
     """
     ids = [session.full_id(text) for text in task_ids]
     tasks = Tasks(session.client, ids)
-    with _stopped_by_signals(), _view(session.client, as_json=as_json) as view:
+    with _stopped_by_signals(), _view(tasks, session.client.url, as_json=as_json) as view:
         try:
             for message in follow_stream(session.client, _query(ids), patience_s=float("inf")):
                 _take(message, tasks, view)
@@ -64,16 +64,17 @@ def _take(message: Message, tasks: Tasks, view: View) -> None:
         case "open" | "gap":
             tasks.load()
             view.set_state("live")
+            for task in tasks.shown():
+                view.show(task)
         case "task":
             task = message.data["task"]
-            if not tasks.take(task):
-                return
+            if tasks.take(task):
+                view.show(task)
             view.set_state("live")
         case "ping":
             tasks.drop_ended()
         case "lost":
             view.set_state("stale", str(message.data))
-    view.show(tasks)
 
 
 class Tasks:
@@ -145,10 +146,9 @@ class Tasks:
             del self._tasks[task_id]
 
     def shown(self) -> list[Json]:
-        """All of them: as they were named, or by age, so that each keeps its place."""
-        if self._ids:
-            return [self._tasks[task_id] for task_id in self._ids if task_id in self._tasks]
-        return [self._tasks[task_id] for task_id in sorted(self._tasks)]
+        """All of them: as they were named, or by age, so that each keeps its place. Another thread may call it."""
+        known = self._tasks.copy()
+        return [known[task_id] for task_id in (self._ids or sorted(known)) if task_id in known]
 
 
 class View(Protocol):
@@ -157,8 +157,8 @@ class View(Protocol):
     def set_state(self, state: str, why: str = "") -> None:
         """Show that the stream is connecting, live or stale."""
 
-    def show(self, tasks: Tasks) -> None:
-        """Show tasks as they are now."""
+    def show(self, task: Json, /) -> None:
+        """Show a task that has changed."""
 
 
 class _Lines:
@@ -172,52 +172,55 @@ class _Lines:
         if state == "stale":
             click.echo(f"{why}; waiting for it", err=True)
 
-    def show(self, tasks: Tasks) -> None:
-        shown, self._shown = self._shown, {}
-        for task in tasks.shown():
-            line: object = task["version"] if self._as_json else describe_state(task)
+    def show(self, task: Json, /) -> None:
+        line: object = task["version"] if self._as_json else describe_state(task)
+        if self._shown.get(task["id"]) != line:
             self._shown[task["id"]] = line
-            if shown.get(task["id"]) != line:
-                click.echo(json.dumps(task) if self._as_json else line)
+            click.echo(json.dumps(task) if self._as_json else line)
+        if has_ended(task):
+            self._shown.pop(task["id"])
 
 
 class _Screen:
     """A table that fills the terminal."""
 
-    def __init__(self, url: str, console: Any) -> None:  # noqa: ANN401 - rich is imported only on a terminal
+    def __init__(self, tasks: Tasks, url: str, console: Any) -> None:  # noqa: ANN401 - rich is imported only on a terminal
         from tracker.cli.board import Board
 
+        self._tasks = tasks
         self._url = url
         self._state, self._why = "connecting", ""
         self._since = datetime.now().astimezone()
-        self._summary = ""
-        self.board = Board(console, self._head)
+        self.board = Board(console, self._shown, self._head)
 
     def set_state(self, state: str, why: str = "") -> None:
         if state != self._state:
             self._since = datetime.now().astimezone()
         self._state, self._why = state, why
 
-    def show(self, tasks: Tasks) -> None:
-        from tracker.cli.board import summarize
+    def show(self, _task: Json, /) -> None:
+        pass  # the table is drawn soon anyway
 
-        shown = tasks.shown()
-        self._summary = summarize(shown) or "no active tasks"
-        self.board.more = tasks.more
-        self.board.show(shown)
+    def _shown(self) -> list[Json]:
+        self.board.more = self._tasks.more
+        return self._tasks.shown()
 
     def _head(self) -> Text:
         from rich.text import Text
+
+        from tracker.cli.board import summarize
 
         head = Text(no_wrap=True, overflow="ellipsis")
         head.append(self._state, style=f"bold {_STATES[self._state]}")
         if self._state == "stale":
             head.append(f" since {self._since:%H:%M:%S} ({self._why})")
-        return head.append(f"  {self._summary}" if self._summary else f"  {self._url}")
+        if self._state == "connecting":
+            return head.append(f"  {self._url}")
+        return head.append(f"  {summarize(self._tasks.shown()) or 'no active tasks'}")
 
 
 @contextmanager
-def _view(client: Client, *, as_json: bool) -> Iterator[View]:
+def _view(tasks: Tasks, url: str, *, as_json: bool) -> Iterator[View]:
     if as_json or not sys.stdout.isatty():
         yield _Lines(as_json=as_json)
         return
@@ -229,7 +232,7 @@ def _view(client: Client, *, as_json: bool) -> Iterator[View]:
         return
     from tracker.cli.board import make_live
 
-    screen = _Screen(client.url, console)
+    screen = _Screen(tasks, url, console)
     with make_live(screen.board, console, screen=True):
         yield screen
 

@@ -32,6 +32,10 @@ LATE_SHARE: Final = 0.95
 """A task that takes longer than this share of the others is late."""
 _RENEW_PLAN_AFTER: Final = 8
 """New times after which a plan is made anew: that takes about 0.3 ms."""
+UNPLANNED_S: Final = 10.0
+"""``poll_after_s`` of a task that waits for a slot of its account."""
+SHARE_OF_AGE: Final = 0.2
+"""The same of a task that a callback may end at any time, as a share of its age."""
 MIN_CLIENT_WAIT_S: Final = 1.0
 MAX_CLIENT_WAIT_S: Final = 60.0
 """The bounds of ``poll_after_s``."""
@@ -206,8 +210,7 @@ class Durations:
             expected = ExpectedView(
                 round(usual.p50_s, 1), round(usual.p90_s, 1), usual.samples, _ready_at(task, usual, now)
             )
-        next_s = 0.0 if task.due_at is None else (task.due_at - now).total_seconds()
-        return Outlook(expected, round(min(max(next_s, MIN_CLIENT_WAIT_S), MAX_CLIENT_WAIT_S), 1))
+        return Outlook(expected, _client_wait_s(task, usual, now))
 
 
 NOTHING_LEARNED: Final = Durations()
@@ -218,6 +221,16 @@ def _ready_at(task: Task, usual: Usual, now: datetime) -> datetime | None:
         return None
     times = (task.submitted_at + timedelta(seconds=took_s) for took_s in (usual.p50_s, usual.p90_s))
     return next((time for time in times if time > now), None)
+
+
+def _client_wait_s(task: Task, usual: Usual | None, now: datetime) -> float:
+    """When the tracker may know more: after its next poll; sooner where a callback may come at any time."""
+    wait_s = UNPLANNED_S if task.due_at is None else (task.due_at - now).total_seconds()
+    if task.expects_callback and task.submitted_at is not None:
+        age_s = (now - task.submitted_at).total_seconds()
+        until_usual_s = 0.0 if usual is None else usual.p50_s - age_s
+        wait_s = min(wait_s, until_usual_s if until_usual_s > 0 else SHARE_OF_AGE * age_s)
+    return round(min(max(wait_s, MIN_CLIENT_WAIT_S), MAX_CLIENT_WAIT_S), 1)
 
 
 def keys_of(task: Task) -> tuple[Key, ...]:
