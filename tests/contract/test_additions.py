@@ -121,7 +121,7 @@ from tracker.hooks.runner import RunOutcome, RunResult
 from tracker.hooks.spec import HookKind
 
 if TYPE_CHECKING:
-    from tracker.store.values import DeliveryJob
+    from tracker.domain.deliveries import DeliveryJob
 
 
 class AppendHook(HookSpec):

@@ -26,6 +26,7 @@ from tests.kits.hooks import (
 from tests.kits.waiting import WITHIN_S, until
 from tests.kits.world import World
 from tracker.config.hooks import HookSpec
+from tracker.domain.deliveries import DeliveryJob, TaskJob
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import Json
 from tracker.domain.task import Status
@@ -34,7 +35,7 @@ from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
 from tracker.hooks.runner import Runner, RunOutcome, RunResult, encode_event
 from tracker.store.sqlite import SqliteStore
-from tracker.store.values import AttemptResult, DeliveryFilter, DeliveryJob
+from tracker.store.values import AttemptResult, DeliveryFilter
 
 ENDED = ("task.finished",)
 MakeDispatcher = Callable[..., Dispatcher]
@@ -80,12 +81,13 @@ class Gate:
     """A runner controlled by the test: each run waits for its command to end."""
 
     def __init__(self) -> None:
-        self.jobs: asyncio.Queue[DeliveryJob] = asyncio.Queue()
+        self.jobs: asyncio.Queue[TaskJob] = asyncio.Queue()
         self.running: dict[str, asyncio.Future[RunResult]] = {}
         self._stands_open = False
 
     async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
         """Wait for the command."""
+        assert isinstance(job, TaskJob)
         word: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
         self.running[job.id] = word
         if self._stands_open:
@@ -96,7 +98,7 @@ class Gate:
         finally:
             del self.running[job.id]
 
-    async def begun(self) -> DeliveryJob:
+    async def begun(self) -> TaskJob:
         """The next run that began."""
         async with asyncio.timeout(WITHIN_S):
             return await self.jobs.get()
@@ -345,6 +347,7 @@ async def test_a_broken_runner_is_a_failed_attempt(world: World, run: MakeDispat
 
     class Broken:
         async def run(self, job: DeliveryJob, payload: bytes, spec: HookSpec) -> RunResult:
+            assert isinstance(job, TaskJob)
             if job.record.task.external_id == "up-0":
                 raise KeyError("oops")
             raise asyncio.CancelledError

@@ -18,6 +18,7 @@ from tests.kits.waiting import WITHIN_S, until
 from tests.kits.world import World
 from tracker.clock import SystemClock
 from tracker.config.hooks import HookSpec
+from tracker.domain.deliveries import DeliveryJob
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import DeliveryRecord
 from tracker.domain.task import TaskId
@@ -26,7 +27,7 @@ from tracker.hooks.health import OPENS_AFTER, HealthBook, HookState
 from tracker.hooks.kinds.http import HttpAction, HttpRunner
 from tracker.hooks.kinds.script import ScriptAction
 from tracker.hooks.runner import Runner, RunOutcome, RunResult
-from tracker.store.values import DeliveryFilter, DeliveryJob
+from tracker.store.values import DeliveryFilter
 
 DOWN = RunResult(RunOutcome.RETRY, "no connection", unreachable=True)
 FINE = RunResult(RunOutcome.SUCCEEDED)

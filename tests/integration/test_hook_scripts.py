@@ -25,10 +25,10 @@ from tests.kits.hooks import (
     write_python,
     write_script,
 )
+from tracker.domain.deliveries import DeliveryJob
 from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
 from tracker.hooks.runner import RunOutcome, RunResult, encode_event
 from tracker.hooks.running import process
-from tracker.store.values import DeliveryJob
 
 RUNNER = ScriptRunner(os.environ, start_patience_s=0.1)
 

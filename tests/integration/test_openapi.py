@@ -231,19 +231,21 @@ def test_hook_events_match_the_description(event: str) -> None:
     """Every event; synthetic ones are marked."""
     job = sample_job(make_hook("h", ("task.*",), ScriptAction.of(["-"])), event, START)
     document = describe(OPERATIONS)["components"]["schemas"]
+    form = document["AlarmEventView" if event.startswith("system.") else "HookEventView"]
     made_up = json.loads(encode_event(job))
     assert made_up["test"] is True
-    assert not list(misfits(document["HookEventView"], made_up, document))
+    assert not list(misfits(form, made_up, document))
     real = json.loads(encode_event(replace(job, is_test=False)))
     assert "test" not in real
-    assert not list(misfits(document["HookEventView"], real, document))
+    assert not list(misfits(form, real, document))
     assert script_environment(job, {})["TRACKER_TEST"] == "true"
     assert "TRACKER_TEST" not in script_environment(replace(job, is_test=False), {})
 
 
-async def test_the_webhook_is_described(world: ServerWorld) -> None:
+@pytest.mark.parametrize(("name", "form"), [("taskEvent", "HookEventView"), ("systemEvent", "AlarmEventView")])
+async def test_the_webhooks_are_described(world: ServerWorld, name: str, form: str) -> None:
     """With the headers of Standard Webhooks and the schema of the event."""
-    webhook = (await described(world))["webhooks"]["taskEvent"]["post"]
+    webhook = (await described(world))["webhooks"][name]["post"]
     schema = webhook["requestBody"]["content"]["application/json"]["schema"]
-    assert schema == {"$ref": "#/components/schemas/HookEventView"}
+    assert schema == {"$ref": f"#/components/schemas/{form}"}
     assert {item["name"] for item in webhook["parameters"]} >= {"webhook-id", "webhook-timestamp", "webhook-signature"}

@@ -9,6 +9,7 @@ import pytest
 
 from tests.kits.clock import START, after
 from tests.kits.factories import make_answer, make_output, make_task_name
+from tests.kits.hooks import of_tasks
 from tests.kits.world import World
 from tracker.archive.file_storage import DirectoryStorage
 from tracker.config.sections import Retention as Days
@@ -144,7 +145,7 @@ async def test_undelivered_events_are_not_deleted(tmp_path: Path) -> None:
         await fan_out(world, "publish")
         assert await keeper.run() == Pruned(), "pending"
         for _ in range(3):  # of one task one after the other
-            (job,) = await world.store.claim_deliveries("publish", 10, 60)
+            (job,) = of_tasks(await world.store.claim_deliveries("publish", 10, 60))
             assert await keeper.run() == Pruned(), "under way"
             assert (job.record.result is None) is (job.event != "task.succeeded")
             await world.store.record_attempt(job.id, AttemptResult(DeliveryStatus.SUCCEEDED), job.attempt)
@@ -158,7 +159,7 @@ async def test_a_dead_delivery_can_still_be_retried(tmp_path: Path) -> None:
         await live(world, 1)
         await fan_out(world, "publish")
         for status in (DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED, DeliveryStatus.DEAD):
-            (job,) = await world.store.claim_deliveries("publish", 10, 60)
+            (job,) = of_tasks(await world.store.claim_deliveries("publish", 10, 60))
             made = AttemptResult(status, error="exit 100", started_at=world.clock.now())
             await world.store.record_attempt(job.id, made, job.attempt)
         assert world.edit("SELECT count(*) FROM delivery_attempts") == [(2,)]
@@ -167,7 +168,7 @@ async def test_a_dead_delivery_can_still_be_retried(tmp_path: Path) -> None:
         (dead,) = await world.store.list_deliveries(make_task_name(1))
         assert world.edit("SELECT delivery_id FROM delivery_attempts") == [(dead.id,)]
         await world.store.retry_delivery(dead.id)
-        (job,) = await world.store.claim_deliveries("publish", 10, 60)
+        (job,) = of_tasks(await world.store.claim_deliveries("publish", 10, 60))
         assert (job.event, job.record.task.status) == ("task.succeeded", Status.SUCCEEDED)
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from tests.kits.clock import START, ManualClock, after
 from tests.kits.factories import make_task_name
+from tests.kits.hooks import of_tasks
 from tests.kits.logs import captured_logs
 from tests.kits.world import LANE, World
 from tracker.domain.hook_events import DeliveryStatus
@@ -159,7 +160,7 @@ async def test_snapshots_of_schema_2_become_complete_tasks(tmp_path: Path) -> No
         await world.store.fan_out(lambda _: ["publish"], 10)
         reported = []
         for _ in stored:  # of one task, one after the other
-            (job,) = await world.store.claim_deliveries("publish", 10, 0)
+            (job,) = of_tasks(await world.store.claim_deliveries("publish", 10, 0))
             reported.append(job.record.task)
             result = AttemptResult(DeliveryStatus.SUCCEEDED)
             await world.store.record_attempt(job.id, result, job.attempt)

@@ -17,7 +17,7 @@ from tracker.store.values import AttemptResult
 # -- delivery ids --------------------------------------------------------------------------------------------
 
 
-async def ids_of(world: World, *names: int) -> dict[str, tuple[str, str, str]]:
+async def ids_of(world: World, *names: int) -> dict[str, tuple[str | None, str, str]]:
     """The deliveries of some tasks: id -> task, event, hook."""
     return {
         found.id: (found.task_id, found.event, found.hook)

@@ -22,7 +22,8 @@ RESERVED = frozenset(
 COLUMNS = {
     "v_events": {"seq": "INTEGER", "task_id": "TEXT", "at": "TEXT", "from": "TEXT", "to": "TEXT", "payload": "TEXT"},
     "v_outputs": {"task_id": "TEXT", "n": "INTEGER", "url": "TEXT", "duration_s": "REAL", "archived": "INTEGER"},
-    "v_deliveries": {"id": "TEXT", "seq": "INTEGER", "next_attempt_at": "TEXT", "took_s": "REAL"},
+    "v_alarms": {"kind": "TEXT", "subject": "TEXT", "since": "TEXT", "message": "TEXT", "fix": "TEXT"},
+    "v_deliveries": {"id": "TEXT", "seq": "INTEGER", "alarm_kind": "TEXT", "next_attempt_at": "TEXT", "took_s": "REAL"},
     "v_delivery_attempts": {"delivery_id": "TEXT", "attempt": "INTEGER", "started_at": "TEXT", "took_s": "REAL"},
     "v_tasks": {"id": "TEXT", "progress": "INTEGER", "error": "TEXT", "outputs": "TEXT", "created_at": "TEXT"},
     "v_active": {"id": "TEXT", "labels": "TEXT"},

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tests.kits.clock import START, after
+from tracker.domain.alarms import Alarm, AlarmKind
 from tracker.domain.durations import Durations
 from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.schedule import PollPolicy, PollTiming
@@ -140,3 +141,9 @@ def make_registration(n: int = 1, external_id: str = EXTERNAL_ID, **fields: Any)
         "due_at": START,
     }
     return make_new_task(n, **{**defaults, **fields})
+
+
+def make_alarm(kind: AlarmKind = AlarmKind.DISK_LOW, subject: str = "/srv", **changes: Any) -> Alarm:
+    """An alarm that was raised at `START`."""
+    fields = {"since": START, "message": "The disk is nearly full.", "fix": "Free some space."}
+    return Alarm(kind=kind, subject=subject, **{**fields, **changes})

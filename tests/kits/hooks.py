@@ -8,7 +8,7 @@ import os
 import resource
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,10 @@ from msgspec.structs import replace
 from tests.kits.clock import START
 from tests.kits.waiting import WITHIN_S
 from tracker.config.hooks import Action, HookSpec
+from tracker.domain.deliveries import DeliveryJob, TaskJob
 from tracker.domain.records import Json, TaskRecord
 from tracker.domain.task import ExternalId, Output, Status, Task, TaskId
 from tracker.hooks.running.process import Process
-from tracker.store.values import DeliveryJob
 
 SHEBANG_MAX = 120
 """Bytes of an interpreter's path in a first line, leaving space for its options (execve(2))."""
@@ -34,7 +34,7 @@ def make_job(
     labels: Mapping[str, str] | None = None,
     request: Json = None,
     **changes: Json,
-) -> DeliveryJob:
+) -> TaskJob:
     """A claimed delivery of a task that succeeded, but for ``changes`` of the task."""
     task = Task(
         id=TaskId("01JDTASK"),
@@ -48,7 +48,16 @@ def make_job(
         outputs=(Output("audio", "https://cdn.example/a.mp3?sig=1"), Output("audio", "https://cdn.example/b.mp3")),
     )
     record = TaskRecord(replace(task, **changes), request=request, labels=labels or {})
-    return DeliveryJob(delivery_id, "publish", event, 812, attempt, START, "RUNNING", record)
+    return TaskJob(delivery_id, "publish", event, 812, attempt, START, "RUNNING", record)
+
+
+def of_tasks(jobs: Iterable[DeliveryJob]) -> list[TaskJob]:
+    """Claimed deliveries that are all of tasks."""
+    found = []
+    for job in jobs:
+        assert isinstance(job, TaskJob)
+        found.append(job)
+    return found
 
 
 def make_hook(name: str, on: tuple[str, ...], action: Action, **limits: Json) -> HookSpec:

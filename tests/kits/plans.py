@@ -21,6 +21,8 @@ SMALL = {
     **dict.fromkeys(("task_counts", "failure_counts", "delivery_counts", "archive_counts"), "a row for a combination"),
     **dict.fromkeys(("cursors", "meta", "processes", "sqlite_schema", "sqlite_sequence"), "a few rows"),
     **dict.fromkeys(("models", "model_lists"), "a row for a model that an account has"),
+    "alarms": "a row for a kind and subject",
+    "alarm_events": "two in ten minutes for each alarm at most, until retention deletes them",
     "durations": "bounded in number when a key is added",
     "parked": "callbacks without a task, for a day",
     "rejected": "bounded in number when one is added",
@@ -34,6 +36,8 @@ SMALL_INDEXES = {
     "tasks_unsent": "creates that wait to be sent",
     "deliveries_running": "deliveries under way",
     "archives_running": "files under way",
+    "deliveries_alarm": "of alarms, as many as their events",
+    "deliveries_alarm_open": "of alarms, those that have not ended",
 }
 """Partial indexes that may be scanned -> all that they hold."""
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from tests.kits.clock import START, ManualClock
 from tests.kits.hooks import make_hook, make_job
 from tracker.config.hooks import HookSpec
+from tracker.domain.deliveries import DeliveryJob
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import TaskId
 from tracker.errors import StoreUnavailable
@@ -28,7 +29,7 @@ from tracker.hooks.kinds.script import ScriptAction
 from tracker.hooks.runner import RunOutcome, RunResult
 from tracker.hooks.runs import QUICK_S
 from tracker.store.protocol import Store
-from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob, DeliveryPage, Match
+from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryPage, Match
 
 MAX_RUNNING = 4
 CONCURRENCY = {"a": 1, "b": 2, "c": 5}

@@ -21,14 +21,16 @@ from tests.kits.factories import (
     make_registration,
     make_task_name,
 )
+from tests.kits.hooks import of_tasks
 from tests.kits.invariants import check_change, check_history
 from tests.kits.world import World
+from tracker.domain.deliveries import DeliveryJob
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Observation, Source, Submission, Trouble
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import ExternalId, Stage, Status, Task, TaskId
 from tracker.domain.transitions import Outcome
-from tracker.store.values import Announcement, AttemptResult, DeliveryJob
+from tracker.store.values import Announcement, AttemptResult
 
 T = TypeVar("T")
 
@@ -175,7 +177,7 @@ class TrackerLife(RuleBasedStateMachine):
     @rule(hook=st.sampled_from(HOOKS), limit=st.integers(1, 3))
     def claim(self, hook: str, limit: int) -> None:
         """Claim deliveries; at most one of each task is under way."""
-        jobs = self.run(self.world.store.claim_deliveries(hook, limit, 90))
+        jobs = of_tasks(self.run(self.world.store.claim_deliveries(hook, limit, 90)))
         assert len({job.record.task.id for job in jobs}) == len(jobs)
         for job in jobs:
             assert job.id not in self.final

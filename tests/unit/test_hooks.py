@@ -1,19 +1,25 @@
 """Hooks without running any: their filters, the events that they get, and when they are retried."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.kits.clock import START
+from tests.kits.factories import make_alarm
 from tests.kits.hooks import make_hook, make_job
 from tracker.config import load_config
 from tracker.config.hooks import HookSpec
-from tracker.domain.hook_events import EVENTS, PATTERNS, DeliveryStatus, HookEvent, covers
+from tracker.domain.alarms import OF_HOOKS, AlarmKind
+from tracker.domain.deliveries import AlarmJob
+from tracker.domain.hook_events import EVENTS, PATTERNS, TASK_EVENTS, DeliveryStatus, HookEvent, covers
 from tracker.domain.records import Json
 from tracker.domain.task import Output, Reason, Status, TaskId, UpstreamError
 from tracker.errors import ConfigError
 from tracker.hooks.delivery import attempt_result, retry_delay_s
+from tracker.hooks.kinds.notify import message_of
 from tracker.hooks.kinds.registry import KINDS, hook_table, make_runners
 from tracker.hooks.kinds.script import ScriptAction, ScriptHook, read_exit
 from tracker.hooks.runner import RunOutcome, RunResult, encode_event
@@ -24,6 +30,7 @@ from tracker.hooks.running.environment import (
     script_environment,
 )
 from tracker.hooks.spec import HookKind, WriterThreadMatch, is_for
+from tracker.hooks.trial import sample_job
 from tracker.store.values import Announcement
 
 RUN = ScriptAction.of(["/bin/true"])
@@ -55,7 +62,8 @@ def announce(event: str = "task.succeeded", **changes: Json) -> Announcement:
 @pytest.mark.parametrize(
     ("pattern", "covered"),
     [
-        ("task.*", set(EVENTS)),
+        ("task.*", set(TASK_EVENTS)),
+        ("system.*", {"system.alarm", "system.clear"}),
         ("task.finished", {"task.succeeded", "task.failed"}),
         ("task.succeeded", {"task.succeeded"}),
         ("task.archived", {"task.archived"}),
@@ -63,14 +71,15 @@ def announce(event: str = "task.succeeded", **changes: Json) -> Announcement:
     ],
 )
 def test_a_pattern_covers_its_events(pattern: str, covered: set[str]) -> None:
-    """Exact names cover themselves, task.finished both ends, task.* everything."""
+    """Exact names cover themselves, task.finished both ends, task.* and system.* all of theirs."""
     assert {event for event in EVENTS if covers(pattern, event)} == covered
 
 
 def test_hooks_can_subscribe_to_every_event() -> None:
     """The events that transitions announce are all known here, by themselves and as part of ``task.*``."""
-    assert [*HookEvent] == [*EVENTS]
-    assert PATTERNS["task.*"] == set(EVENTS) == PATTERNS.keys() - {"task.*", "task.finished"}
+    assert [*HookEvent] == [*TASK_EVENTS]
+    assert PATTERNS["task.*"] == set(TASK_EVENTS)
+    assert set(EVENTS) == PATTERNS.keys() - {"task.*", "system.*", "task.finished"}
 
 
 @pytest.mark.parametrize(
@@ -94,6 +103,37 @@ def test_hooks_can_subscribe_to_every_event() -> None:
 def test_filters(filters: dict[str, Any], subscribes: bool) -> None:
     """A hook subscribes to what passes all of its filters."""
     assert is_for(make_spec(**filters), announce(labels={"user": "42"})) is subscribes
+
+
+def test_an_alarm_passes_the_filters_of_tasks_and_is_not_for_the_hook_that_it_is_about() -> None:
+    """Such a hook cannot be reached, and each attempt would be a reason for the next alarm."""
+    about = {kind: Announcement(1, 0, "system.alarm", alarm=make_alarm(kind, "publish")) for kind in AlarmKind}
+    for on in (("system.*",), ("task.*", "system.alarm")):
+        spec = make_spec(on=on, provider=("kling",), labels={"user": "1"})
+        assert {kind for kind, announced in about.items() if not is_for(spec, announced)} == OF_HOOKS
+        assert all(is_for(spec.model_copy(update={"name": "other"}), announced) for announced in about.values())
+    assert not any(is_for(make_spec(on=on), about[AlarmKind.DISK_LOW]) for on in (("task.*",), ("system.clear",)))
+
+
+def test_what_programs_and_people_get_of_an_alarm() -> None:
+    """A script has variables of the alarm and none of a task; a notification says what to do, and when it is over."""
+    raised = sample_job(make_spec(on=("system.*",)), "system.alarm", START)
+    assert isinstance(raised, AlarmJob)
+    alarm = make_alarm(AlarmKind.KEY_REJECTED, "default", message="No key.\0", fix="Set a key.")
+    raised = replace(raised, alarm=alarm, is_test=False)
+    found = script_environment(raised, {}, traceparent=None)
+    assert {name: value for name, value in found.items() if name.startswith("TRACKER_")} == {
+        "TRACKER_EVENT": "system.alarm",
+        "TRACKER_DELIVERY_ID": "dlv_0_alarm_publish",
+        "TRACKER_ATTEMPT": "1",
+        "TRACKER_ALARM_KIND": "key_rejected",
+        "TRACKER_ALARM_SUBJECT": "default",
+        "TRACKER_ALARM_MESSAGE": "No key.",
+        "TRACKER_ALARM_FIX": "Set a key.",
+    }
+    assert message_of(raised) == ("key rejected (default)", "No key.\0\nSet a key.", "warning")
+    over = replace(raised, event="system.clear")
+    assert message_of(over) == ("Over: key rejected (default)", "No key.\0", "success")
 
 
 def test_match_names_each_hook_once_and_reports_it() -> None:

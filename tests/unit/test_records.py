@@ -38,7 +38,7 @@ OUTPUT_FIELDS = ["n", "kind", "url", "mime", "title", "duration_s", "archived", 
 EVENT_FIELDS = ["seq", "task_id", "at", "source", "stage", "outcome", "from", "to", "detail", "payload"]
 DELIVERY_FIELDS = [
     "id", "task_id", "seq", "hook", "event", "status", "attempts", "next_attempt_at", "error", "output",
-    "created_at", "finished_at",
+    "created_at", "finished_at", "alarm_kind", "alarm_subject",
 ]  # fmt: skip
 
 

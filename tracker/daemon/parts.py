@@ -36,9 +36,9 @@ from tracker.upstream.payloads import Payloads
 if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.config import Config
+    from tracker.domain.deliveries import DeliveryJob
     from tracker.domain.durations import Durations, Outlook
     from tracker.domain.task import Task
-    from tracker.store.values import DeliveryJob
 
 
 class Parts:

@@ -30,7 +30,7 @@ class AttemptRecord(Struct, frozen=True):
     output: str | None
 
 
-class DeliveryDetail(DeliveryRecord, frozen=True):
+class DeliveryDetail(DeliveryRecord, frozen=True, kw_only=True):
     """A delivery with its latest attempts that ended, oldest first, at most 50; also its public form.
 
     An attempt during which the daemon was killed is not among them: its number is missing.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class HookEvent(StrEnum):
-    """The hook events, in the order of a task's life."""
+    """The hook events of tasks, in the order of a task's life."""
 
     SUBMITTED = "task.submitted"
     RUNNING = "task.running"
@@ -21,7 +21,16 @@ class HookEvent(StrEnum):
     """All files of a SUCCEEDED task are in the archive; it changes no status."""
 
 
-EVENTS: Final[tuple[str, ...]] = tuple(event.value for event in HookEvent)
+class SystemEvent(StrEnum):
+    """The hook events about the tracker itself, see `tracker.domain.alarms`."""
+
+    ALARM = "system.alarm"
+    CLEAR = "system.clear"
+
+
+TASK_EVENTS: Final[tuple[str, ...]] = tuple(event.value for event in HookEvent)
+SYSTEM_EVENTS: Final[tuple[str, ...]] = tuple(event.value for event in SystemEvent)
+EVENTS: Final[tuple[str, ...]] = (*TASK_EVENTS, *SYSTEM_EVENTS)
 
 FINAL_STATUSES: Final = frozenset({413, 422, 451})
 """HTTP statuses of an endpoint that are about the content of an event: sending it again does not help."""
@@ -29,7 +38,8 @@ FINAL_STATUSES: Final = frozenset({413, 422, 451})
 PATTERNS: Final[Mapping[str, frozenset[str]]] = {
     **{event: frozenset({event}) for event in EVENTS},
     "task.finished": frozenset({HookEvent.SUCCEEDED.value, HookEvent.FAILED.value}),
-    "task.*": frozenset(EVENTS),
+    "system.*": frozenset(SYSTEM_EVENTS),
+    "task.*": frozenset(TASK_EVENTS),
 }
 """The values of ``on``, each with the events that it covers; narrower patterns come first."""
 

@@ -90,7 +90,7 @@ class DeliveryRecord(Struct, frozen=True):
     """One run of one hook for one event, with its attempts; also its public form."""
 
     id: str
-    task_id: TaskId
+    task_id: TaskId | None
     seq: int
     hook: str
     event: str
@@ -101,6 +101,8 @@ class DeliveryRecord(Struct, frozen=True):
     output: str | None
     created_at: datetime
     finished_at: datetime | None
+    alarm_kind: str | None = None
+    alarm_subject: str | None = None
 
 
 class OutputView(Struct, frozen=True):

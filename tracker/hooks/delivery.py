@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, assert_never
 
+from tracker.domain.deliveries import AlarmJob, TaskJob
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.retry import growing_delay_s, growing_delays_s, jittered
 from tracker.errors import StoreUnavailable
@@ -21,9 +22,9 @@ from tracker.store.values import AttemptResult
 if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.config.hooks import HookSpec
+    from tracker.domain.deliveries import DeliveryJob
     from tracker.hooks.tallies import HookTallies
     from tracker.store.protocol import Store
-    from tracker.store.values import DeliveryJob
     from tracker.upstream.deadlines import Deadlines
 
 log = get_logger(__name__)
@@ -177,14 +178,12 @@ class Delivery:
 
     def _names(self) -> dict[str, str | int]:
         job = self._job
-        return {
-            "hook": job.hook,
-            "delivery": job.id,
-            "task": job.record.task.id,
-            "provider": job.record.task.provider,
-            "hook_event": job.event,
-            "attempt": job.attempt,
-        }
+        about: dict[str, str] = {}
+        if isinstance(job, TaskJob):
+            about = {"task": job.record.task.id, "provider": job.record.task.provider}
+        elif isinstance(job, AlarmJob):
+            about = {"kind": job.alarm.kind, "subject": job.alarm.subject}
+        return {"hook": job.hook, "delivery": job.id, **about, "hook_event": job.event, "attempt": job.attempt}
 
 
 def attempt_result(spec: HookSpec, attempt: int, result: RunResult, draw: float) -> AttemptResult:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import orjson
 
+from tracker.domain.alarms import AlarmEventView, alarm_json
+from tracker.domain.deliveries import AlarmJob, TaskJob
 from tracker.domain.records import HookEventView, decode_fragment, task_json, to_json
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.config.hooks import HookSpec
-    from tracker.store.values import DeliveryJob
+    from tracker.domain.deliveries import DeliveryJob
 
 
 class RunOutcome(Enum):
@@ -117,6 +119,9 @@ class Tools:
 def event_body(job: DeliveryJob) -> dict[str, Any]:
     """The public form of an event; a synthetic one is marked with ``test``."""
     test = {"test": True} if job.is_test else {}
+    if isinstance(job, AlarmJob):
+        return to_json(AlarmEventView, job, type=job.event, delivery_id=job.id, alarm=alarm_json(job.alarm), **test)
+    assert isinstance(job, TaskJob)  # noqa: S101 - there are no others
     return to_json(
         HookEventView, job, type=job.event, delivery_id=job.id, task=task_json(job.record, job.outlook), **test
     )

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tracker.domain.deliveries import TaskJob
 from tracker.hooks.delivery import Delivery, lease_s
 from tracker.hooks.runner import Runner, RunOutcome, RunResult
 from tracker.hooks.tallies import HookTallies
@@ -32,11 +33,11 @@ from tracker.upstream.deadlines import Deadlines
 if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.config.hooks import HookSpec
+    from tracker.domain.deliveries import DeliveryJob
     from tracker.domain.durations import Outlook
     from tracker.domain.task import Task
     from tracker.hooks.health import HealthBook
     from tracker.store.protocol import Store
-    from tracker.store.values import DeliveryJob
 
 QUICK_S = 0.5
 """A hook whose last run succeeded in less has jobs claimed ahead."""
@@ -253,7 +254,7 @@ class Runs:
     def _begin(self, job: DeliveryJob, spec: HookSpec) -> None:
         self._busy[spec.name] += 1
         self._running += 1
-        if not job.record.task.status.is_terminal:
+        if isinstance(job, TaskJob) and not job.record.task.status.is_terminal:
             job = replace(job, outlook=self._outlook(job.record.task))
         delivery = Delivery(
             job,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracker.config.hooks import Action, HookSpec
+from tracker.domain.alarms import OF_HOOKS
 from tracker.domain.hook_events import covers
 
 if TYPE_CHECKING:
@@ -40,10 +41,17 @@ class HookKind:
 
 
 def is_for(spec: HookSpec, announcement: Announcement) -> bool:
-    """Whether a hook subscribes to an announced event: one of its patterns and all of its filters match."""
+    """Whether a hook subscribes to an announced event: one of its patterns and all of its filters match.
+
+    The filters concern tasks. An alarm about a hook is not for this hook: it cannot be told that it is out of reach,
+    and each attempt would be a reason for the next alarm.
+    """
+    if not any(covers(pattern, announcement.event) for pattern in spec.on):
+        return False
+    if (alarm := announcement.alarm) is not None:
+        return not (alarm.kind in OF_HOOKS and alarm.subject == spec.name)
     return (
-        any(covers(pattern, announcement.event) for pattern in spec.on)
-        and (not spec.provider or announcement.provider in spec.provider)
+        (not spec.provider or announcement.provider in spec.provider)
         and (not spec.route or announcement.route in spec.route)
         and (not spec.account or announcement.account in spec.account)
         and all(announcement.labels.get(key) == value for key, value in spec.labels.items())

@@ -13,7 +13,8 @@ from tracker.domain.hook_events import DeliveryStatus
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tracker.store.values import AttemptResult, DeliveryJob
+    from tracker.domain.deliveries import DeliveryJob
+    from tracker.store.values import AttemptResult
 
 RUN_BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 DELAY_BOUNDS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)

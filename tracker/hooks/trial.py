@@ -12,17 +12,21 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tracker.config.hooks import HookSpec
-from tracker.domain.hook_events import EVENTS, covers
+from tracker.domain.alarms import Alarm, AlarmKind
+from tracker.domain.deliveries import AlarmJob, DeliveryJob, TaskJob
+from tracker.domain.hook_events import EVENTS, SYSTEM_EVENTS, covers
 from tracker.domain.records import TaskRecord
 from tracker.domain.task import ExternalId, Output, Reason, Status, SubmitState, Task, TaskId, UpstreamError
 from tracker.errors import ConfigError
 from tracker.hooks.runner import Runner, RunResult, encode_event
-from tracker.store.values import DeliveryJob
 
 if TYPE_CHECKING:
     from tracker.clock import Clock
 
-PREFERRED = ("task.succeeded", "task.failed", "task.archived", "task.progress", "task.running", "task.submitted")
+PREFERRED = (
+    *("task.succeeded", "task.failed", "task.archived", "task.progress", "task.running", "task.submitted"),
+    *SYSTEM_EVENTS,
+)
 """The default event: the first of these that the hook subscribes to."""
 _STATUSES = {
     "task.submitted": (Status.PENDING, Status.PENDING),
@@ -32,6 +36,7 @@ _STATUSES = {
     "task.archived": (Status.SUCCEEDED, Status.SUCCEEDED),
 }
 """Event -> the task's status before and after; any other event is a success."""
+_SAMPLE_FIX = "synthetic, from tracker hooks test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,12 @@ def choose_event(spec: HookSpec, wanted: str | None) -> str:
 
 def sample_job(spec: HookSpec, event: str, now: datetime) -> DeliveryJob:
     """A synthetic delivery of an event at ``now`` that passes the hook's filters."""
+    delivery_id = f"dlv_0_{event.rpartition('.')[-1]}_{spec.name}"
+    if event in SYSTEM_EVENTS:
+        alarm = Alarm(
+            AlarmKind.DISK_LOW, "/sample", now, "The disk is nearly full: 50.0 MiB are free in /sample.", _SAMPLE_FIX
+        )
+        return AlarmJob(delivery_id, spec.name, event, 0, 1, now, alarm, is_test=True)
     before, after = _STATUSES.get(event, (Status.RUNNING, Status.SUCCEEDED))
     route = spec.route[0] if spec.route else f"{spec.provider[0] if spec.provider else 'suno'}.generate"
     has_failed, has_succeeded = after is Status.FAILED, after is Status.SUCCEEDED
@@ -108,8 +119,8 @@ def sample_job(spec: HookSpec, event: str, now: datetime) -> DeliveryJob:
         finished_at=now if after.is_terminal else None,
     )
     labels: Mapping[str, str] = {"sample": "true", **spec.labels}
-    return DeliveryJob(
-        id=f"dlv_0_{event.removeprefix('task.')}_{spec.name}",
+    return TaskJob(
+        id=delivery_id,
         hook=spec.name,
         event=event,
         seq=0,

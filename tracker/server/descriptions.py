@@ -67,6 +67,8 @@ FIELDS_OF: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "DeliveryDetail": {"attempt_history": "The attempts, oldest first."},
     "DeliveryRecord": {
+        "alarm_kind": "The kind of the alarm that its event is about; null for an event of a task.",
+        "alarm_subject": "The subject of this alarm.",
         "event": "The event that it delivers.",
         "hook": "The hook.",
         "id": "The delivery id: the same in every attempt.",
@@ -90,6 +92,8 @@ FIELDS_OF: Final[Mapping[str, Mapping[str, str]]] = {
     "Field": {"meaning": "What it is for.", "type": "What a value must be."},
     "FieldProblem": {"loc": "Where: the names on the way to the field.", "msg": "What is wrong."},
     "GapView": {"from": "The first position.", "to": "The last position."},
+    "AlarmEventView": {"type": "The event.", "alarm": "The alarm; in system.clear, as it was raised."},
+    "Alarm": {"kind": "What is wrong.", "since": "When it began."},
     "HookEventView": {"previous_status": "The status before the event.", "type": "The event."},
     "HookList": {"ignored": "Files below hooks.d that do not run."},
     "HookView": {

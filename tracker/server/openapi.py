@@ -14,6 +14,7 @@ from msgspec.json import schema_components
 from pydantic.json_schema import models_json_schema
 
 from tracker import __version__
+from tracker.domain.alarms import AlarmEventView
 from tracker.domain.hook_events import FINAL_STATUSES
 from tracker.domain.records import HookEventView
 from tracker.server import schemas
@@ -48,7 +49,10 @@ def describe(operations: Iterable[Operation]) -> dict[str, Any]:
             "description": "Follows paid asynchronous media jobs to their end.",
         },
         "paths": paths,
-        "webhooks": {"taskEvent": {"post": _webhook()}},
+        "webhooks": {
+            "taskEvent": {"post": _webhook("receive_task_event", "An event of a task", "task", HookEventView)},
+            "systemEvent": {"post": _webhook("receive_system_event", "An event of an alarm", "alarm", AlarmEventView)},
+        },
         "components": {
             "schemas": _schemas(listed),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": _SCHEME}},
@@ -84,7 +88,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _webhook() -> dict[str, Any]:
+def _webhook(name: str, summary: str, ordered_by: str, form: type) -> dict[str, Any]:
     """The request to hooks with a ``url``."""
     signed = {
         "webhook-id": "The delivery id.",
@@ -98,14 +102,14 @@ def _webhook() -> dict[str, Any]:
         "5XX": "Retried.",
     }
     return {
-        "operationId": "receive_task_event",
-        "summary": "An event of a task: at least once, in order per task",
+        "operationId": name,
+        "summary": f"{summary}: at least once, in order per {ordered_by}",
         "tags": ["hooks"],
         "parameters": [
             {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
             for name, text in signed.items()
         ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(HookEventView)}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(form)}}},
         "responses": {status: {"description": text} for status, text in meanings.items()},
         "security": [],
     }
@@ -146,7 +150,12 @@ def _ref(form: type) -> dict[str, Any]:
 
 def _schemas(operations: list[Operation]) -> dict[str, Any]:
     """The schemas of all responses, events and request bodies."""
-    forms = [schemas.ProblemView, HookEventView, *(form for one in operations for form in one.responses.values())]
+    forms = [
+        schemas.ProblemView,
+        HookEventView,
+        AlarmEventView,
+        *(form for one in operations for form in one.responses.values()),
+    ]
     _, sent = schema_components(forms, ref_template=_REF)
     bodies = {body for one in operations for body in one.bodies}
     _, received = models_json_schema(

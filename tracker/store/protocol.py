@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tracker.domain.pruning import BESIDE_CALLBACKS
+from tracker.store.outbox import Outbox
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from decimal import Decimal
 
     from tracker.domain.ai_models import Model, ModelList
+    from tracker.domain.alarms import StoredAlarm
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.attempts import DeliveryDetail
     from tracker.domain.durations import Durations, Key
@@ -33,15 +35,12 @@ if TYPE_CHECKING:
         ArchiveChoice,
         ArchiveJob,
         ArchiveResult,
-        AttemptResult,
         Claimed,
         Created,
         DeliveryFilter,
-        DeliveryJob,
         DeliveryPage,
         Judge,
         Lane,
-        Match,
         NewTask,
         OpenCounts,
         Page,
@@ -114,6 +113,9 @@ class Reader(Protocol):
     async def count_deliveries(self) -> dict[str, dict[str, int]]:
         """How many deliveries there are: hook -> status -> count."""
 
+    async def list_alarms(self) -> list[StoredAlarm]:
+        """All alarms, with those that were cleared."""
+
     async def list_models(self, account: str) -> ModelList:
         """The models of an account as they were last fetched."""
 
@@ -148,7 +150,7 @@ class Reader(Protocol):
         """Counts by status, provider and reason; queue depths; the oldest due poll."""
 
 
-class Store(Reader, Protocol):
+class Store(Reader, Outbox, Protocol):
     """Everything the daemon does with the store.
 
     Every writing method raises `StoreUnavailable` when the write could not be made durable; then nothing of it
@@ -297,58 +299,6 @@ class Store(Reader, Protocol):
 
     async def delete_parked(self, older_than_s: float) -> int:
         """Delete callbacks that have been parked for longer; the number of them."""
-
-    # -- the outbox ----------------------------------------------------------------------------------------
-
-    async def fan_out(self, match: Match | None, limit: int) -> int:
-        """Turn committed changes that were not fanned out yet into deliveries, one per hook that ``match`` names.
-
-        Args:
-            match: None: no hook exists, and later ones do not get what was committed until now.
-            limit: events to look at.
-
-        Returns:
-            Events looked at; fewer than ``limit`` means that no more are waiting.
-        """
-
-    async def claim_deliveries(self, hook: str, limit: int, lease_s: float) -> list[DeliveryJob]:
-        """Lease up to ``limit`` due deliveries of a hook; of each task only the oldest unfinished one."""
-
-    async def record_attempt(self, delivery_id: str, result: AttemptResult, attempt: int) -> None:
-        """Store how an attempt ended; nothing when this process and this attempt no longer hold the lease.
-
-        Args:
-            delivery_id: the delivery.
-            result: how it ended.
-            attempt: the number that it was claimed with.
-        """
-
-    async def release_deliveries(self, claims: Sequence[tuple[str, int]]) -> None:
-        """Make deliveries that were claimed and not begun due now, as if never claimed.
-
-        Args:
-            claims: the id of each, and the number of the attempt that it was claimed with.
-        """
-
-    async def fail_deliveries(self, hook: str, error: str) -> int:
-        """End all pending deliveries of a hook as failed, without an attempt; the number of them."""
-
-    async def retry_delivery(self, delivery_id: str, *, again: bool = False) -> DeliveryRecord:
-        """Make a failed or dead delivery pending again, with its attempts reset.
-
-        Args:
-            delivery_id: the delivery.
-            again: the same for one that succeeded: its hook runs once more.
-
-        Raises:
-            DeliveryNotFound: no delivery has this id.
-        """
-
-    async def retry_deliveries(self, wanted: DeliveryFilter) -> int:
-        """Make all failed and dead deliveries that match pending again, attempts reset; the number of them."""
-
-    async def next_delivery_in_s(self, hooks: Sequence[str]) -> float | None:
-        """Seconds until the next delivery of one of these hooks falls due, below 0: it is; None when there is none."""
 
     # -- the archive ---------------------------------------------------------------------------------------
 

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tracker.domain.durations import NO_OUTLOOK
 from tracker.domain.statuses import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from tracker.domain.alarms import Alarm
     from tracker.domain.archives import ArchivedFile, ArchiveState
     from tracker.domain.costs import Cost
-    from tracker.domain.durations import Outlook
     from tracker.domain.hook_events import DeliveryStatus
     from tracker.domain.judge import Step
     from tracker.domain.observation import Observation, Source
@@ -203,52 +202,29 @@ class Lane(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """One hook event of one committed change.
+    """One hook event of one committed change, or of an alarm.
 
     Attributes:
         seq: the event that it follows from.
         index: position among the hook events of that change.
         event: ``task.running`` and so on.
         labels: of the task, for filters.
+        alarm: what the event is about instead of a task; then the fields of the task are empty.
     """
 
     seq: int
     index: int
     event: str
-    task_id: TaskId
-    provider: str
-    route: str
-    account: str
-    labels: Mapping[str, str]
+    task_id: TaskId | None = None
+    provider: str = ""
+    route: str = ""
+    account: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    alarm: Alarm | None = None
 
 
 Match = Callable[[Announcement], "Sequence[str]"]
 """Names the hooks that an announcement is for. Called like `Judge`."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryJob:
-    """A delivery that was claimed, with all its hook needs.
-
-    Attributes:
-        attempt: number of this attempt, 1 or more.
-        previous_status: the task's status before the event.
-        record: the task as it stood right after the event.
-        at: when the event was recorded.
-        is_test: a synthetic delivery, to test a hook.
-        outlook: the future of the task, when the attempt begins.
-    """
-
-    id: str
-    hook: str
-    event: str
-    seq: int
-    attempt: int
-    at: datetime
-    previous_status: str
-    record: TaskRecord
-    is_test: bool = False
-    outlook: Outlook = NO_OUTLOOK
 
 
 class AttemptResult(Struct, frozen=True, gc=False):

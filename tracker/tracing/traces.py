@@ -45,6 +45,7 @@ from opentelemetry.trace import (
 
 from tracker import __version__
 from tracker.domain.archives import ArchiveState
+from tracker.domain.deliveries import TaskJob
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.task import Status as TaskStatus
 from tracker.domain.trace_ids import SpanId, is_sampled, parse_traceparent, root_of, run_of, traceparent
@@ -55,10 +56,11 @@ if TYPE_CHECKING:
 
     from tracker.archive.tallies import ArchiveTallies
     from tracker.clock import Clock
+    from tracker.domain.deliveries import DeliveryJob
     from tracker.domain.task import Task, TaskId
     from tracker.hooks.tallies import HookTallies
     from tracker.store.protocol import Store
-    from tracker.store.values import Applied, ArchiveJob, ArchiveResult, AttemptResult, DeliveryJob
+    from tracker.store.values import Applied, ArchiveJob, ArchiveResult, AttemptResult
     from tracker.tracking.create_calls import CreateCalls
 
 EXPORT_WITHIN_S: Final = 3.0
@@ -117,8 +119,10 @@ class Traces:
         """Export what is left; a collector that does not answer delays the stop by `EXPORT_WITHIN_S`, and no more."""
         await asyncio.wait({in_thread(self._provider.shutdown, name="last spans")}, timeout=EXPORT_WITHIN_S)
 
-    def traceparent_of(self, job: DeliveryJob) -> str:
-        """What a hook continues the trace with; see `run_of`."""
+    def traceparent_of(self, job: DeliveryJob) -> str | None:
+        """What a hook continues the trace with, see `run_of`; None for an alarm, which has no trace."""
+        if not isinstance(job, TaskJob):
+            return None
         span = run_of(job.record.task.id, job.id, job.attempt)
         return traceparent(span, sampled=is_sampled(span.trace, self._ratio))
 
@@ -166,9 +170,9 @@ class Traces:
 
     def _note_run(self, job: DeliveryJob, attempt: AttemptResult, began: datetime) -> None:
         """A run of a hook was recorded."""
-        task = job.record.task
-        if not self._is_traced(task.id):
+        if not isinstance(job, TaskJob) or not self._is_traced(job.record.task.id):
             return
+        task = job.record.task
         attributes = {
             **_names(task),
             _PREFIX + "hook": job.hook,

@@ -8,6 +8,7 @@ from tests.kits.clock import after
 from tests.kits.factories import make_answer, make_registration, make_task_name
 from tests.kits.world import LANE, World
 from tracker.domain.archives import ArchiveState
+from tracker.domain.deliveries import DeliveryJob
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Submission
 from tracker.domain.task import Output, Reason, Status
@@ -16,7 +17,6 @@ from tracker.store.values import (
     ArchiveResult,
     ArchiveWish,
     AttemptResult,
-    DeliveryJob,
     Lane,
 )
 

@@ -9,13 +9,15 @@ from msgspec.structs import replace
 from tests.contract.store.conftest import OpenWorld
 from tests.kits.clock import after
 from tests.kits.factories import make_output, make_task_name
+from tests.kits.hooks import of_tasks
 from tests.kits.world import World
+from tracker.domain.deliveries import TaskJob
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import DeliveryRecord, Json
 from tracker.domain.task import Reason, Stage, Status
 from tracker.errors import DeliveryNotFound
 from tracker.hooks.runner import encode_event
-from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob
+from tracker.store.values import Announcement, AttemptResult, DeliveryFilter
 
 
 async def fan_out(world: World, *hooks: str, at: float = 20.0) -> int:
@@ -25,9 +27,9 @@ async def fan_out(world: World, *hooks: str, at: float = 20.0) -> int:
 
 async def claim(
     world: World, hook: str = "publish", *, at: float = 30.0, limit: int = 10, lease_s: float = 90.0
-) -> list[DeliveryJob]:
+) -> list[TaskJob]:
     """Claim due deliveries."""
-    return await world.at(at).claim_deliveries(hook, limit, lease_s)
+    return of_tasks(await world.at(at).claim_deliveries(hook, limit, lease_s))
 
 
 async def find(world: World, delivery_id: str) -> DeliveryRecord:

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from aiohttp.client import URL  # type: ignore[attr-defined]  # yarl's, by way of the library we depend on
 
     from tracker.clock import Clock
-    from tracker.store.values import DeliveryJob
+    from tracker.domain.deliveries import DeliveryJob
 
 NOT_ACCEPTED: Final = frozenset({*range(400, 408), 411, 412, *range(414, 419), 421, 426, 428, 431})
 """Statuses about the endpoint: it accepts no event until someone fixes it. The response to a wrong signature is

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 from pydantic import Field
 
 from tracker.config.hooks import HookSpec
+from tracker.domain.deliveries import AlarmJob, TaskJob
+from tracker.domain.hook_events import SystemEvent
 from tracker.domain.records import task_json
 from tracker.domain.task import Status
 from tracker.errors import ConfigError
@@ -25,7 +27,7 @@ from tracker.hooks.running.threads import in_thread
 from tracker.hooks.spec import HookKind
 
 if TYPE_CHECKING:
-    from tracker.store.values import DeliveryJob
+    from tracker.domain.deliveries import DeliveryJob
 
 PLACEHOLDER: Final = "{secret}"
 _TYPES = {Status.SUCCEEDED: "success", Status.FAILED: "failure"}
@@ -68,8 +70,7 @@ class NotifyRunner:
         held = self._threads.setdefault(spec.name, set())
         if job.id in held or len(held) >= spec.concurrency:
             return retry("earlier notifications still hang", unreachable=True)
-        title, body = message_of(job)
-        kind = _TYPES.get(job.record.task.status, "info")
+        title, body, kind = message_of(job)
 
         def send() -> bool:
             try:
@@ -115,8 +116,14 @@ def make_action(hook: NotifyHook, secret: str | None) -> NotifyAction:
     return NotifyAction(address)
 
 
-def message_of(job: DeliveryJob) -> tuple[str, str]:
-    """Title and text of a notification: the message for the end user, the error, the outputs."""
+def message_of(job: DeliveryJob) -> tuple[str, str, str]:
+    """Title, text and apprise's type of a notification: the message for the end user, the error, the outputs."""
+    if isinstance(job, AlarmJob):
+        alarm, is_over = job.alarm, job.event == SystemEvent.CLEAR
+        title = f"{'Over: ' if is_over else ''}{alarm.kind.replace('_', ' ')} ({alarm.subject})"
+        text = alarm.message if is_over else f"{alarm.message}\n{alarm.fix}"
+        return title, text, "success" if is_over else "warning"
+    assert isinstance(job, TaskJob)  # noqa: S101 - there are no others
     task = task_json(job.record)
     lines = [task["user_message"]]
     error = (task["error"] or {}).get("message")
@@ -125,7 +132,8 @@ def message_of(job: DeliveryJob) -> tuple[str, str]:
     lines += [output["url"] or output["path"] or "" for output in task["outputs"]]
     labels = ", ".join(f"{name}={value}" for name, value in sorted(task["labels"].items()))
     lines.append(f"Task {task['id']}" + (f" ({labels})" if labels else ""))
-    return f"{task['route']} {_HAPPENED.get(job.event, job.event)}", "\n".join(line for line in lines if line)
+    title = f"{task['route']} {_HAPPENED.get(job.event, job.event)}"
+    return title, "\n".join(filter(None, lines)), _TYPES.get(job.record.task.status, "info")
 
 
 KIND = HookKind("notify", "notify", NotifyHook, make_action, lambda _tools: NotifyRunner())

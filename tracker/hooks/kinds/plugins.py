@@ -35,7 +35,7 @@ from tracker.hooks.running.threads import in_thread
 from tracker.hooks.spec import HookKind
 
 if TYPE_CHECKING:
-    from tracker.store.values import DeliveryJob
+    from tracker.domain.deliveries import DeliveryJob
 
 _HOOK = plugin_spec.tracker_task_event.__name__
 

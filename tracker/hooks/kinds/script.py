@@ -33,7 +33,7 @@ from tracker.hooks.running.spawn import keep_descriptors
 from tracker.hooks.spec import HookKind
 
 if TYPE_CHECKING:
-    from tracker.store.values import DeliveryJob
+    from tracker.domain.deliveries import DeliveryJob
 
 EXIT_FAILED_FOR_GOOD = 100
 START_PATIENCE_S = 15.0

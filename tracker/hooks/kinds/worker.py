@@ -35,7 +35,7 @@ from tracker.hooks.spec import HookKind
 from tracker.upstream.deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from tracker.store.values import DeliveryJob
+    from tracker.domain.deliveries import DeliveryJob
 
 
 class WorkerHook(ScriptHook):

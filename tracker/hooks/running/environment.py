@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tracker.domain.archives import file_of
+from tracker.domain.deliveries import AlarmJob, TaskJob
 
 if TYPE_CHECKING:
+    from tracker.domain.alarms import Alarm
     from tracker.domain.archives import ArchivedFile
+    from tracker.domain.deliveries import DeliveryJob
     from tracker.domain.task import Output
-    from tracker.store.values import DeliveryJob
 
 INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "TZ", "USER"})
 """The variables of the daemon's environment that a script inherits, besides ``LC_*``."""
@@ -43,14 +45,29 @@ def script_environment(
         locate: where an archived file is found, by its path in the archive.
         traceparent: the run's span; None: nothing is traced.
     """
-    task, files = job.record.task, job.record.files
-    first = task.outputs[0] if task.outputs else None
+    match job:
+        case TaskJob():
+            own = _of_task(job, locate)
+        case AlarmJob():
+            own = _of_alarm(job.alarm)
+        case _:
+            raise TypeError(f"{type(job).__name__} is not a kind of delivery")
     return {
         **inherited_environment(environ),
-        **_labels(job.record.labels),
+        **own,
         "TRACKER_EVENT": job.event,
         "TRACKER_DELIVERY_ID": job.id,
         "TRACKER_ATTEMPT": str(job.attempt),
+        **({"TRACKER_TEST": "true"} if job.is_test else {}),
+        **({} if traceparent is None else {"TRACEPARENT": traceparent}),
+    }
+
+
+def _of_task(job: TaskJob, locate: Callable[[str], str]) -> dict[str, str]:
+    task, files = job.record.task, job.record.files
+    first = task.outputs[0] if task.outputs else None
+    return {
+        **_labels(job.record.labels),
         "TRACKER_TASK_ID": task.id,
         "TRACKER_EXTERNAL_ID": _uncut(task.external_id),
         "TRACKER_PROVIDER": task.provider,
@@ -60,8 +77,15 @@ def script_environment(
         "TRACKER_ERROR_MESSAGE": _cut(_clean("" if task.error is None else task.error.message or "")),
         "TRACKER_OUTPUT_URL": _uncut(None if first is None or first.authenticated else first.url),
         "TRACKER_OUTPUT_PATH": _uncut(_first_path(task.outputs, files, locate)),
-        **({"TRACKER_TEST": "true"} if job.is_test else {}),
-        **({} if traceparent is None else {"TRACEPARENT": traceparent}),
+    }
+
+
+def _of_alarm(alarm: Alarm) -> dict[str, str]:
+    return {
+        "TRACKER_ALARM_KIND": alarm.kind,
+        "TRACKER_ALARM_SUBJECT": _uncut(alarm.subject),
+        "TRACKER_ALARM_MESSAGE": _cut(_clean(alarm.message)),
+        "TRACKER_ALARM_FIX": _cut(_clean(alarm.fix)),
     }
 
 

@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from tracker import __version__
 from tracker.domain.ids import RANDOM_BYTES, make_ulid
 from tracker.errors import StoreDamaged, StoreError, StoreUnavailable, StoreUnusable
-from tracker.store.sqlite import archives, durations, leases, model_lists, outbox, pruning, slots, tasks, unmatched
+from tracker.store.sqlite import (
+    alarms,
+    archives,
+    durations,
+    leases,
+    model_lists,
+    outbox,
+    pruning,
+    slots,
+    tasks,
+    unmatched,
+)
 from tracker.store.sqlite.backup import write_copy
 from tracker.store.sqlite.checkpoints import Checkpointer
 from tracker.store.sqlite.files import DatabaseFiles
@@ -191,6 +202,8 @@ class SqliteStore(SqliteReader):
     fail_deliveries = _method(outbox.fail_deliveries)
     retry_delivery = _method(outbox.retry_delivery)
     retry_deliveries = _method(outbox.retry_deliveries)
+    record_alarms = _method(alarms.record_alarms)
+    prune_alarms = _method(alarms.prune_alarms)
     claim_archives = _method(archives.claim_archives)
     record_archive = _method(archives.record_archive)
     redrive_archives = _method(archives.redrive_archives)

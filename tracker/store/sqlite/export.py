@@ -88,6 +88,7 @@ def _read(db: sqlite3.Connection) -> Iterator[Dumped]:
             span,
         ):
             delivery = delivery_detail_from(row)
+            assert delivery.task_id is not None  # noqa: S101 - selected by it
             page[delivery.task_id].deliveries.append(delivery)
         yield from page.values()
         cursor = records[-1].task.id

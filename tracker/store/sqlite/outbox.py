@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from msgspec.structs import replace
 
+from tracker.domain.deliveries import TaskJob
 from tracker.domain.hook_events import DeliveryStatus, HookEvent
 from tracker.domain.ids import shown_id
 from tracker.domain.records import DeliveryRecord
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound
+from tracker.store.sqlite import alarms
 from tracker.store.sqlite.rows import (
     ATTEMPT_OUTPUT_MAX,
     DELIVERY_COLUMNS,
@@ -29,13 +31,14 @@ from tracker.store.sqlite.rows import (
     time_of,
     where_clause,
 )
-from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, DeliveryJob, Match
+from tracker.store.values import Announcement, AttemptResult, DeliveryFilter, Match
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
     from datetime import datetime
 
+    from tracker.domain.deliveries import DeliveryJob
     from tracker.store.sqlite.rows import Row
     from tracker.store.sqlite.transactions import Transaction
 
@@ -63,13 +66,14 @@ def put(db: sqlite3.Connection, seqs: Sequence[int]) -> None:
 def fan_out(tx: Transaction, match: Match | None, limit: int) -> int:
     """Take the oldest events out of the outbox and insert their deliveries."""
     db = tx.db
+    of_alarms = alarms.fan_out(tx, match, limit)
     if match is None:
         db.execute("DELETE FROM outbox WHERE true")  # without a condition it would write even where nothing is
         return 0
     looked_at: int
     looked_at, last, announced = db.execute(_PAGE, (limit,)).fetchone()
     if not looked_at:
-        return 0
+        return of_alarms
     new = []
     for seq, announces, task_id, provider, route, account, labels, key in orjson.loads(announced):
         for index, event in enumerate(announces.split()):
@@ -87,7 +91,7 @@ def fan_out(tx: Transaction, match: Match | None, limit: int) -> int:
             {"new": orjson.dumps(new).decode(), "now": tx.in_ms()},
         )
     db.execute("DELETE FROM outbox WHERE seq <= ?", (last,))  # those looked at: this transaction has the only writer
-    return looked_at
+    return max(looked_at, of_alarms)
 
 
 def _delivery_id(task_id: str, event: str, hook: str, key: str) -> str:
@@ -101,41 +105,46 @@ def _delivery_id(task_id: str, event: str, hook: str, key: str) -> str:
 
 
 _CLAIMABLE: Final = f"""
-    SELECT delivery, named, of, tries, change.at, change.from_status, change.snapshot, {RECORD_COLUMNS}
+    SELECT delivery, named, of, tries, about, change.at, change.from_status, change.snapshot, {RECORD_COLUMNS}
     FROM (
-        SELECT id AS delivery, event AS named, seq AS of, attempts AS tries, task_id AS whose FROM deliveries AS mine
+        SELECT id AS delivery, event AS named, seq AS of, attempts AS tries, task_id AS whose, alarm_id AS about
+        FROM deliveries AS mine
         WHERE hook = ? AND due_at <= ? AND NOT EXISTS (
             -- without the hint the planner scans all that is due, once for each row
             SELECT 1 FROM deliveries AS earlier INDEXED BY deliveries_open
             WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
               AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
+          AND {alarms.IS_NEXT_OF_ALARM}
         ORDER BY due_at, mine.rowid LIMIT ?
-    ) CROSS JOIN tasks ON tasks.id = whose
-    LEFT JOIN (SELECT seq AS change_seq, at, from_status, snapshot FROM events) AS change ON change_seq = of
+    ) LEFT JOIN tasks ON tasks.id = whose
+    LEFT JOIN (SELECT seq AS change_seq, at, from_status, snapshot FROM events) AS change
+        ON change_seq = of AND about IS NULL
 """
 
 
 def claim_deliveries(tx: Transaction, hook: str, limit: int, lease_s: float) -> list[DeliveryJob]:
-    """Lease due deliveries of a hook, of each task only the oldest unfinished one."""
+    """Lease due deliveries of a hook, of each task and alarm only the oldest unfinished one."""
     rows = tx.db.execute(_CLAIMABLE, (hook, tx.in_ms(), limit)).fetchall()
     tx.db.execute(
         "UPDATE deliveries SET status = 'running', attempts = attempts + 1, due_at = ?, holder = ?"
         " WHERE id IN (SELECT value FROM json_each(?))",
         (tx.in_ms(lease_s), tx.holder, orjson.dumps([row[0] for row in rows]).decode()),
     )
-    return [_job_from(hook, row) for row in rows]
+    of_alarms = {row[0] for row in rows if row[4] is not None}
+    jobs: list[DeliveryJob] = [*alarms.read_jobs(tx.db, hook, of_alarms)]
+    return jobs + [_job_from(hook, row) for row in rows if row[0] not in of_alarms]
 
 
-def _job_from(hook: str, row: Row) -> DeliveryJob:
+def _job_from(hook: str, row: Row) -> TaskJob:
     """A delivery with the task as it stood right after its event, when that was, and its status before."""
-    delivery_id, event, seq, attempts, at_ms, previous, snapshot, *columns = row
+    delivery_id, event, seq, attempts, _, at_ms, previous, snapshot, *columns = row
     record = record_from(tuple(columns), decode=embed)
     at = record.task.created_at if at_ms is None else time_of(at_ms)
     if snapshot is not None:
         known_by_then = record.task.result_seq is not None and record.task.result_seq <= seq
         result = record.result if known_by_then else None
         record = replace(record, task=task_at_snapshot(snapshot), result=result)
-    return DeliveryJob(delivery_id, hook, event, seq, attempts + 1, at, previous or record.task.status.value, record)
+    return TaskJob(delivery_id, hook, event, seq, attempts + 1, at, previous or record.task.status.value, record)
 
 
 _OUTCOMES: Final = {DeliveryStatus.FAILED: "failed", DeliveryStatus.DEAD: "dead"}

@@ -13,7 +13,7 @@ from tracker.domain.ids import shown_id
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound, TaskNotFound
-from tracker.store.sqlite import costs, counts, gauges, lists, model_lists, pruning, slots
+from tracker.store.sqlite import alarms, costs, counts, gauges, lists, model_lists, pruning, slots
 from tracker.store.sqlite.connections import Connections
 from tracker.store.sqlite.durations import read_durations
 from tracker.store.sqlite.events import (
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tracker.domain.ai_models import ModelList
+    from tracker.domain.alarms import StoredAlarm
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.attempts import DeliveryDetail
     from tracker.domain.durations import Durations
@@ -73,13 +74,14 @@ SEARCHES = 1
 """The same for slices of searches: they take turns. Two would keep both cores of a small machine busy, and a look-up
 beside three searches took 6 ms instead of 1.2 ms (a million tasks)."""
 
-_NEXT_DELIVERY = """
+_NEXT_DELIVERY = f"""
     SELECT due_at FROM deliveries AS mine
     WHERE hook = ? AND due_at IS NOT NULL AND NOT EXISTS (
         -- without the hint the planner scans all that is due, once for each row
         SELECT 1 FROM deliveries AS earlier INDEXED BY deliveries_open
         WHERE earlier.task_id = mine.task_id AND earlier.hook = mine.hook AND earlier.due_at IS NOT NULL
           AND (earlier.seq < mine.seq OR (earlier.seq = mine.seq AND earlier.rowid < mine.rowid)))
+      AND {alarms.IS_NEXT_OF_ALARM}
     ORDER BY due_at, mine.rowid LIMIT 1
 """
 
@@ -252,6 +254,9 @@ class SqliteReader:
     async def next_delivery_in_s(self, hooks: Sequence[str]) -> float | None:
         found = [await self._rows(_NEXT_DELIVERY, (hook,)) for hook in hooks]
         return self._until_s(min((rows[0][0] for rows in found if rows), default=None))
+
+    async def list_alarms(self) -> list[StoredAlarm]:
+        return await alarms.list_alarms(self._rows)
 
     async def list_models(self, account: str) -> ModelList:
         return await model_lists.list_models(self._rows, account)

@@ -114,7 +114,10 @@ NEW_ARCHIVE = "due_at IS NOT NULL AND attempts = 0 AND error IS NULL"
 WAITING_ARCHIVE = "due_at IS NOT NULL AND (attempts > 0 OR error IS NOT NULL)"
 """Leased, or to be tried again; in the index archives_waiting."""
 
-DELIVERY_COLUMNS = "id, task_id, seq, hook, event, status, attempts, due_at, error, output, created_at, finished_at"
+DELIVERY_COLUMNS = (
+    "id, task_id, seq, hook, event, status, attempts, due_at, error, output, created_at, finished_at,"
+    " (SELECT kind FROM alarms WHERE id = alarm_id), (SELECT subject FROM alarms WHERE id = alarm_id)"
+)
 
 DELIVERY_DETAIL_COLUMNS = f"""
     {DELIVERY_COLUMNS}, started_at, took_ms, (
@@ -321,7 +324,7 @@ def delivery_from(row: Row) -> DeliveryRecord:
     status = DeliveryStatus(row[5])
     return DeliveryRecord(
         id=row[0],
-        task_id=TaskId(row[1]),
+        task_id=None if row[1] is None else TaskId(row[1]),
         seq=row[2],
         hook=row[3],
         event=row[4],
@@ -332,6 +335,8 @@ def delivery_from(row: Row) -> DeliveryRecord:
         output=row[9],
         created_at=time_of(row[10]),
         finished_at=from_ms(row[11]),
+        alarm_kind=row[12],
+        alarm_subject=row[13],
     )
 
 
