@@ -12,6 +12,7 @@ import pytest
 from tests.contract.store.conftest import OpenWorld
 from tests.kits.clock import START, after
 from tests.kits.factories import make_answer, make_new_task, make_task_name
+from tests.kits.hooks import of_tasks
 from tests.kits.world import World
 from tracker.domain.costs import Cost, CostKind
 from tracker.domain.observation import Submission
@@ -104,7 +105,7 @@ async def test_hooks_get_what_a_task_cost(engine: OpenWorld) -> None:
         await world.follow(1)
         await world.call(1, Status.SUCCEEDED, cost=PAID)
         await world.store.fan_out(lambda _: ["publish"], 10)
-        jobs = await world.store.claim_deliveries("publish", 10, 60)
+        jobs = of_tasks(await world.store.claim_deliveries("publish", 10, 60))
         assert [job.record.task.cost for job in jobs if job.event == "task.succeeded"] == [PAID]
 
 
