@@ -95,3 +95,31 @@ async def test_a_wrapped_failure_keeps_its_code(tmp_path: Path) -> None:
             ended = await api.end_of(task)
             assert (ended["status"], ended["reason"], ended["retryable"]) == ("FAILED", "policy_rejected", False)
             assert (ended["error"]["code"], ended["error"]["message"]) == ("1301", "content policy")
+
+
+@pytest.mark.parametrize("depth", [90, 110, 250, 252, 400])
+async def test_an_answer_that_is_nested_deeply_hides_no_task(tmp_path: Path, depth: int) -> None:
+    """The answer to a paid create is one, and its task, the list of tasks and the feed can be read afterwards."""
+    deep: Json = "x"
+    for _ in range(depth):
+        deep = [deep]
+    message: Json = {"choices": [{"message": {"content": "hi"}}]}
+    done: Json = {**KLING_DONE, "extra": deep}
+    answers = [{**message, "extra": deep}, {**message, "usage": {"total_tokens": 7, "extra": deep}}]
+    async with (
+        listening() as upstream,
+        running_daemon(tmp_path, Setting(upstream.url, NEVER_POLLS, tables=NO_ARCHIVE)) as api,
+    ):
+        for answer in answers:
+            upstream.answers["/"] = (200, answer)
+            task = await api.submit("openai.chat", request_of("openai.chat", "a kite"))
+            assert (task["status"], task["outputs"][0]["text"]) == ("SUCCEEDED", "hi")
+            assert ("not_shown" in task["result"]) == (depth > 100)
+            assert task["usage"] == (None if depth > 100 else answer.get("usage"))
+        upstream.answers["/"] = (200, {"code": 0, "data": {"task_id": "k-1", "task_status": "submitted"}})
+        await api.submit("kling.text2video", request_of("kling.text2video", "a kite"))
+        address = str(upstream.bodies[-1]["callback_url"])
+        assert (await api.call("POST", address[address.index("/callbacks/") :], done))[1] == {"outcome": "applied"}
+        listed = (await api.get("/v1/tasks"))["items"]
+        assert [task["status"] for task in listed] == ["SUCCEEDED"] * 3
+        assert len({event["task_id"] for event in (await api.get("/v1/events"))["items"]}) == 3

@@ -39,6 +39,8 @@ HEADERS = {
     "an unknown encoding": b"Content-Encoding: aws-chunked",
     "gzip that is none": b"Content-Encoding: gzip",
     "brotli that is none": b"Content-Encoding: br",
+    "a date of a year with twenty digits": b"Date: Mon, 30 Nov 99999999999999999999 02:02:08 GMT",
+    "a date without a zone": b"Date: Mon, 30 Nov 0001 02:02:08 -0000",
 }
 ANSWERS = {name: b"HTTP/1.1 200 OK\r\n" + extra + b"\r\n" + LENGTH + b"\r\n" + BODY for name, extra in HEADERS.items()}
 ANSWERS |= {

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
 from tracker.domain.observation import Reading
 from tracker.domain.records import iso
 from tracker.domain.task import Status, UpstreamError
+from tracker.domain.upstream_http import WireReply
+from tracker.providers.families import kling
 from tracker.providers.reading.figures import (
     CHINA,
     FigureFields,
@@ -101,3 +104,20 @@ def test_a_refund_is_a_cost_of_nothing() -> None:
     assert str(with_callback_figures(failed, {"credits": 7}, silent).cost) == "0 credits"
     other = Reading(status=Status.FAILED, error=UpstreamError("500", "no"))
     assert with_callback_figures(other, {"credits": 7}, silent).cost is None
+
+
+def test_a_sum_of_many_charges_is_not_a_cost_if_it_is_implausible() -> None:
+    """Each part is plausible, and the sum does not fit into the store: the end of the task would be lost."""
+    charges = [{"charge_type": "unit", "amount": "1000000"}] * 10_000
+    body = {
+        "code": 0,
+        "data": {
+            "task_id": "k-1",
+            "task_status": "succeed",
+            "task_result": {"videos": [{"url": "https://cdn.example.com/1.mp4"}]},
+            "billing": charges,
+        },
+    }
+    route = next(route for route in kling.PROVIDER.routes if route.name == "kling.omni-video")
+    reading = kling.PROVIDER.read_poll(route, WireReply(200, body=orjson.dumps(body)))
+    assert (reading.status, reading.cost) == (Status.SUCCEEDED, None)

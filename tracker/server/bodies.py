@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from tracker.domain.lenient_json.large import LARGE_BYTES, Lifted, is_decoded_at_once, lift, slow
+from tracker.domain.nesting import MAX_DEPTH, levels
 from tracker.errors import FieldProblem, RequestInvalid
 from tracker.server.connections import arrival
 from tracker.server.responses import Problem
@@ -27,8 +28,6 @@ MAX_API_BYTES: Final = 32 * 1024 * 1024
 """Requests may carry images inline, as base64."""
 YIELD_BYTES: Final = 1 << 20
 """After so much of a body the event loop serves others."""
-MAX_DEPTH: Final = 100
-"""Deeper JSON is not a request of any provider, and exhausts the stack of recursive code."""
 MAX_REQUEST_VALUES: Final = 200_000
 """With more values, later work on the request blocks the event loop."""
 MIN_ROUNDED: Final = 2.0**63
@@ -129,7 +128,7 @@ def _decode(body: bytes) -> Json:
             raise malformed("the body is UTF-16; send it as UTF-8") from None
         raise malformed(describe_json_error(error)) from None
     is_suspect, count = False, 0
-    for depth, level in enumerate(_levels(value)):
+    for depth, level in enumerate(levels(value)):
         count += len(level)
         if depth > MAX_DEPTH:
             raise malformed(f"the JSON is nested more than {MAX_DEPTH} levels deep")
@@ -214,17 +213,3 @@ def _members(value: Json) -> Iterator[tuple[str | int, Json]]:
     if isinstance(value, dict):
         return iter(value.items())
     return enumerate(value) if isinstance(value, list) else iter(())
-
-
-def _levels(value: Json) -> Iterator[list[Json]]:
-    """The values of each nesting level, from the outside in; without recursion."""
-    level = [value]
-    while level:
-        yield level
-        deeper: list[Json] = []
-        for item in level:
-            if isinstance(item, dict):
-                deeper += item.values()
-            elif isinstance(item, list):
-                deeper += item
-        level = deeper

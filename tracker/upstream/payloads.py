@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from tracker.domain.lenient_json.decoder import Form
 from tracker.domain.lenient_json.large import LARGE_BYTES, encode_large
+from tracker.domain.nesting import is_too_deep
 from tracker.domain.outputs import any_inline_data, identify_inline_data, strip_payload_data, strip_payload_text
 from tracker.domain.upstream_http import UNREADABLE_STORED_BYTES, payload_text
 from tracker.logs import MASK
@@ -77,6 +78,8 @@ class Payloads:
 
         Of a body that is not JSON, its start as a string; of one that must not be shown, its digest; None if empty.
         """
+        if is_too_deep(decoded.value, decoded.text):
+            return _not_shown(body)
         text = payload_text(body, self._redactor.json_text, decoded)
         return text if text is None else strip_payload_text(text, reading.outputs)
 
@@ -92,16 +95,22 @@ class Payloads:
     def _large_text(self, body: bytes, decoded: Decoded, reading: Reading) -> str | None:
         if decoded.form in {Form.TRUNCATED, Form.NONE}:
             return orjson.dumps({"not_json": self._head(body, UNREADABLE_STORED_BYTES)}).decode()
+        if is_too_deep(decoded.value, decoded.text):
+            return _not_shown(body)
         try:
             value = self._redactor.value(strip_payload_data(decoded.value, reading.outputs))
             if value != MASK:
                 return encode_large(value)
         except (ValueError, RecursionError):
             pass  # nested too deeply
-        return orjson.dumps({"not_shown": {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}}).decode()
+        return _not_shown(body)
 
     def _head(self, body: bytes, length: int) -> str:
         return self._redactor.head(body[: 16 * length].decode("utf-8", "replace"), length)
+
+
+def _not_shown(body: bytes) -> str:
+    return orjson.dumps({"not_shown": {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}}).decode()
 
 
 def _identified(reading: Reading) -> Reading:

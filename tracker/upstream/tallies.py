@@ -6,9 +6,9 @@ Must not send anything. Hosts are those of the configured accounts.
 from __future__ import annotations
 
 from collections import Counter
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
+from tracker.domain.retry import parse_http_date
 from tracker.domain.upstream_http import WireReply
 
 if TYPE_CHECKING:
@@ -52,10 +52,6 @@ class UpstreamTallies:
             self._read_date(host, outcome)
 
     def _read_date(self, host: str, reply: WireReply) -> None:
-        date = reply.headers.get("date")
-        try:
-            sent_at = None if date is None else parsedate_to_datetime(date)
-        except ValueError:
-            return
-        if sent_at is not None and sent_at.tzinfo is not None and reply.received_at is not None:
+        sent_at = parse_http_date(reply.headers.get("date", ""))
+        if sent_at is not None and reply.received_at is not None:
             self.skews[host] = (reply.received_at - sent_at).total_seconds() - HALF_A_DATE_S

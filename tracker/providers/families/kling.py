@@ -267,7 +267,7 @@ def _find_units(usage: Mapping[str, Json]) -> Cost | None:
         units = [item for item in charged if isinstance(item, dict) and item.get("charge_type") == "unit"]
         amounts = [exact(item.get("amount")) for item in units]
         known = [amount for amount in amounts if amount is not None]
-        total = sum(known, Decimal(0)) if known and len(known) == len(charged) else None
+        total = exact(sum(known, Decimal(0))) if known and len(known) == len(charged) else None
     return None if total is None else Cost(total, "units")
 
 

@@ -15,6 +15,7 @@ import orjson
 from msgspec.structs import replace
 
 from tracker.domain.costs import Cost, exact
+from tracker.domain.nesting import is_too_deep
 from tracker.domain.task import Status
 from tracker.providers.reading.envelopes import layers
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 CHINA = timezone(timedelta(hours=8))
 MAX_USAGE_BYTES = 16_384
-"""Larger figures are not stored: they are something else."""
+"""Larger figures are not stored, nor deeper ones than `MAX_DEPTH`: they are something else."""
 _LEAST_EPOCH = 1e9
 """September 2001; a smaller number is not a time."""
 _UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
@@ -119,9 +120,9 @@ def usage_text(usage: Json) -> str | None:
         return None
     try:
         text = orjson.dumps(usage)
-    except orjson.JSONEncodeError:  # half a character, or an integer of more than 64 bits
+    except orjson.JSONEncodeError:  # half a character, an integer of more than 64 bits, or very deep
         return None
-    return text.decode() if len(text) <= MAX_USAGE_BYTES else None
+    return None if len(text) > MAX_USAGE_BYTES or is_too_deep(usage, text) else text.decode()
 
 
 def credits_of(value: Json) -> Cost | None:
