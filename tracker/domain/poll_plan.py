@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tracker.domain.schedule import PollPolicy
 
-SHARE: Final = 1.25
+SHARE: Final = 1.3
 """Polls per task, compared with the schedule without learned times."""
 LATE_GROWTH: Final = 0.25
 """A task that takes longer than all others is polled after each further quarter of its age."""
