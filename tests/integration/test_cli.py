@@ -861,6 +861,47 @@ def test_a_prefix_that_is_too_short(daemon: Daemon) -> None:
     assert result.exit_code == 1
 
 
+def test_actions_on_many_tasks(daemon: Daemon) -> None:
+    """The options of the list select tasks; a cancel without a terminal needs --yes."""
+    counted, acted = {"matched": 3, "done": 0}, {"matched": 3, "done": 2}
+    daemon.on("POST /v1/tasks/actions", (200, acted))
+    result = tracker_("poll", "--status", "failed", "--reason", "expired", "--label", "user=42")
+    assert (result.exit_code, result.stdout) == (0, "3 tasks match; 2 polled\n")
+    filters = {"status": "FAILED", "reason": "expired", "label.user": "42"}
+    assert daemon.requests[-1][3] == {"action": "poll", "filter": filters, "dry_run": False}
+    daemon.on("POST /v1/tasks/actions", (200, counted))
+    result = tracker_("cancel", "--q", "kite")
+    assert (result.exit_code, result.stderr) == (2, "3 tasks would be canceled; to cancel, add --yes\n")
+    assert daemon.requests[-1][3] == {"action": "cancel", "filter": {"q": "kite"}, "dry_run": True}
+    result = tracker_("cancel", "--q", "kite", "--dry-run")
+    assert (result.exit_code, result.stdout) == (0, "3 tasks match; nothing was done\n")
+    daemon.on("POST /v1/tasks/actions", (200, {"matched": 1, "done": 1}))
+    result = tracker_("cancel", "--q", "kite", "--yes")
+    assert (result.stdout, daemon.requests[-1][3]["dry_run"]) == ("1 task matches; 1 canceled\n", False)
+    result = tracker_("deliveries", "retry", "--route", "suno.generate", "--label", "user=42", "--json")
+    assert json.loads(result.stdout) == {"matched": 1, "done": 1}
+    filters = {"route": "suno.generate", "label.user": "42"}
+    assert daemon.requests[-1][3] == {"action": "retry-deliveries", "filter": filters, "dry_run": False}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["poll"], "name one task by its ID, or select many by options such as --route or --label"),
+        (["cancel", ID, "--route", "x"], "name one task by its ID, or select many by options"),
+        (["cancel", ID, "--dry-run"], "--dry-run counts what options select; leave out the ID"),
+        (["deliveries", "retry"], "name deliveries by id, or select them with --hook, --status or --since, or by"),
+        (["deliveries", "retry", "--hook", "a", "--route", "x"], "name deliveries by id, or select them with"),
+        (["deliveries", "retry", "--hook", "a", "--dry-run"], "--dry-run counts the deliveries of tasks"),
+    ],
+)
+def test_an_action_without_a_clear_target(daemon: Daemon, arguments: list[str], text: str) -> None:
+    """Nothing is sent; one line says what to name."""
+    result = tracker_(*arguments)
+    assert (result.exit_code, result.stderr.startswith(text)) == (2, True), result.stderr
+    assert daemon.requests == []
+
+
 def test_a_retry_for_a_misspelt_hook(daemon: Daemon) -> None:
     """The error names the nearest hook; a hook without failed deliveries is not an error."""
     daemon.on("POST /v1/deliveries/retry", (200, {"retried": 0}))

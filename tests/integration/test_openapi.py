@@ -145,6 +145,8 @@ async def test_responses_match_the_description(world: ServerWorld) -> None:
         ("retry_delivery", "/v1/deliveries/nope/retry", None),
         ("retry_delivery", "/v1/deliveries/nope/retry?again=perhaps", None),
         ("get_delivery", "/v1/deliveries/nope", None),
+        ("act_on_tasks", "/v1/tasks/actions", {"action": "poll", "filter": {"status": "RUNNING"}}),
+        ("act_on_tasks", "/v1/tasks/actions", {"action": "resubmit", "filter": {}}),
         ("list_feed", "/v1/events?limit=2", None),
         ("list_feed", "/v1/events?after=99999", None),
         ("stream_events", "/v1/stream?after=99999", None),

@@ -12,6 +12,7 @@ from tests.kits.plans import find_scans
 from tests.kits.world import World
 from tracker.domain.report import ReportFilter
 from tracker.store.sqlite.connections import Connections
+from tracker.store.sqlite.lists import SearchLimits
 from tracker.store.sqlite.schema import migrations
 from tracker.store.values import DeliveryFilter, TaskFilter
 
@@ -78,6 +79,10 @@ async def look_up(world: World, name: str, wanted: dict[str, Any]) -> None:
             await world.store.read_spent("default", after(0), "USD")
         case "report":
             await world.store.read_report(ReportFilter(("route", "day", "label.user"), after(1e9)))
+        case "walk":
+            world.store.search_limits = SearchLimits(page=100)
+            await anext(world.store.walk_tasks(TaskFilter(**wanted)))
+            await anext(world.store.walk_failed_deliveries(TaskFilter(**wanted)))
         case "next delivery":
             await world.store.next_delivery_in_s(["publish"])
         case _:
@@ -87,6 +92,7 @@ async def look_up(world: World, name: str, wanted: dict[str, Any]) -> None:
 LOOK_UPS: list[tuple[str, dict[str, Any]]] = [
     *(("tasks", wanted) for wanted in TASKS),
     *(("deliveries", wanted) for wanted in DELIVERIES),
+    *(("walk", wanted) for wanted in ({"status": "PENDING"}, {"reason": "expired", "labels": {"user": "1"}})),
     *((name, {}) for name in ("next delivery", "next_archive_in_s", "list_lanes")),
     *((name, {}) for name in ("spent", "report")),
     *((name, {}) for name in ("stats", "count_deliveries", "count_open")),

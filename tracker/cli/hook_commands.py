@@ -14,9 +14,10 @@ from urllib.parse import quote, urlencode
 
 import click
 
+from tracker.cli.action_commands import act_on_many, dry_run_option, echo_acted
 from tracker.cli.client import Json
 from tracker.cli.exits import FAILED, USAGE, Failure
-from tracker.cli.query_commands import limit_option, parse_time_option
+from tracker.cli.query_commands import filter_query, limit_option, parse_labels, parse_time_option
 from tracker.cli.render import (
     clean,
     clock_time,
@@ -195,6 +196,9 @@ _since_option = click.option(
 )
 
 
+_OF_DELIVERIES = ("hook", "status", "since")
+
+
 @click.group()
 def deliveries() -> None:
     """List deliveries; retry failed ones."""
@@ -284,17 +288,40 @@ def _echo_delivery(item: Json) -> None:
 @_hook_option
 @click.option("--status", type=click.Choice(RETRIED_STATUS.choices), help="Only deliveries with this status.")
 @_since_option
+@click.option("--provider", help="Only of tasks of this provider.")
+@click.option("--route", help="Only of tasks of this route.")
+@click.option("--account", help="Only of tasks of this account.")
+@click.option("--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="Only of tasks with it.")
+@dry_run_option
 @json_option
 @with_session
 def retry_deliveries(
-    session: Session, delivery_ids: tuple[str, ...], *, again: bool, as_json: bool, **options: str | None
+    session: Session,
+    delivery_ids: tuple[str, ...],
+    *,
+    again: bool,
+    labels: dict[str, str],
+    dry_run: bool,
+    as_json: bool,
+    **options: str | None,
 ) -> None:
-    """Retry failed and dead deliveries: by ID, or all that match the options."""
-    query = {name: value for name, value in options.items() if value is not None}
-    if bool(delivery_ids) == bool(query):
-        raise Failure(["name deliveries by id, or select them with --hook, --status or --since"], USAGE)
-    if again and query:
+    """Retry failed and dead deliveries: by ID, or all that match the options.
+
+    Options that select deliveries (--hook, --status, --since) and options that select tasks do not go together.
+    """
+    query = {name: value for name in _OF_DELIVERIES if (value := options.pop(name)) is not None}
+    filters = filter_query(labels, options)
+    if sum(map(bool, (delivery_ids, query, filters))) != 1:
+        ways = "--hook, --status or --since, or by their tasks with --provider, --route, --account or --label"
+        raise Failure([f"name deliveries by id, or select them with {ways}"], USAGE)
+    if again and not delivery_ids:
         raise Failure(["--again runs single deliveries again: name them by id"], USAGE)
+    if dry_run and not filters:
+        raise Failure(["--dry-run counts the deliveries of tasks: select these with --route, --label or others"], USAGE)
+    if filters:
+        answer = act_on_many(session, "retry-deliveries", filters, dry_run=dry_run)
+        echo_acted(answer, "retry-deliveries", as_json=as_json, is_dry=dry_run)
+        return
     if delivery_ids:
         more = "?again=true" if again else ""
         items = [session.client.post(f"/v1/deliveries/{quote(one, safe='')}/retry{more}") for one in delivery_ids]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import click
@@ -36,6 +36,8 @@ from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, par
 
 if TYPE_CHECKING:
     from tracker.cli.offline import Offline
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGO = re.compile(rf"(\d{{1,6}}) ?({'|'.join(_UNITS)})")
@@ -88,16 +90,40 @@ def _parse_text(_context: click.Context, _parameter: click.Parameter, value: str
     return None if value is None else _as_text(value)
 
 
+_FILTERS = (
+    click.option(
+        "--status", type=click.Choice(STATUS.choices, case_sensitive=False), help="Only tasks with this status."
+    ),
+    click.option("--provider", help="Only tasks of this provider."),
+    click.option("--route", help="Only tasks of this route."),
+    click.option("--account", help="Only tasks of this account."),
+    click.option("--reason", type=click.Choice(REASON.choices), help="Only tasks that failed for this reason."),
+    click.option(
+        "--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="Only with this label."
+    ),
+    click.option(
+        "--q", metavar="TEXT", callback=_parse_text, help="Text in ids, model, error, request or labels (K=V)."
+    ),
+    click.option("--since", metavar="TIME", callback=parse_time_option, help=f"Created at or after this time {_WHEN}."),
+    click.option("--until", metavar="TIME", callback=parse_time_option, help=f"Created before this time {_WHEN}."),
+)
+
+
+def filter_options(command: F) -> F:
+    """Add the options that select tasks; `filter_query` makes a query of them."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def filter_query(labels: Mapping[str, str], options: Mapping[str, object]) -> dict[str, str]:
+    """The query, or the filter in a body, that options mean."""
+    query = {name: str(value) for name, value in options.items() if value is not None}
+    return query | {f"label.{name}": value for name, value in labels.items()}
+
+
 @click.command("list")
-@click.option("--status", type=click.Choice(STATUS.choices, case_sensitive=False), help="Only tasks with this status.")
-@click.option("--provider", help="Only tasks of this provider.")
-@click.option("--route", help="Only tasks of this route.")
-@click.option("--account", help="Only tasks of this account.")
-@click.option("--reason", type=click.Choice(REASON.choices), help="Only tasks that failed for this reason.")
-@click.option("--label", "labels", multiple=True, metavar="K=V", callback=parse_labels, help="Only with this label.")
-@click.option("--q", metavar="TEXT", callback=_parse_text, help="Text in ids, model, error, request or labels (K=V).")
-@click.option("--since", metavar="TIME", callback=parse_time_option, help=f"Created at or after this time {_WHEN}.")
-@click.option("--until", metavar="TIME", callback=parse_time_option, help=f"Created before this time {_WHEN}.")
+@filter_options
 @limit_option
 @click.option("--cursor", metavar="CURSOR", help=CURSOR_HELP)
 @click.option("--ids", is_flag=True, help="Print only the ids, one per line.")
@@ -107,8 +133,7 @@ def list_tasks(session: Session, labels: dict[str, str], *, ids: bool, as_json: 
     """List tasks, newest first."""
     if ids and as_json:
         raise click.UsageError("--ids and --json exclude each other")
-    query = {name: str(value) for name, value in options.items() if value is not None}
-    query |= {f"label.{name}": value for name, value in labels.items()}
+    query = filter_query(labels, options)
     page = session.read(lambda client: client.get("/v1/tasks", query), lambda file: file.tasks(query))
     if as_json:
         echo_json(page)

@@ -1,4 +1,4 @@
-"""Commands that act on tasks through the daemon: create one, wait, poll, cancel, send again, name its upstream id."""
+"""Commands that act on a task through the daemon: create one, wait, send again, name its upstream id."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import click
 from click.core import ParameterSource
 
 from tracker.cli.batch import EPILOG, STRICT, submit_batch
-from tracker.cli.client import ANSWER_S, Json, task_path
+from tracker.cli.client import Json, task_path
 from tracker.cli.exits import (
     FAILED,
     INTERRUPTED,
@@ -185,26 +185,6 @@ def wait_for(session: Session, task_ids: tuple[str, ...], *, timeout_s: float | 
 
 @click.command()
 @click.argument("task_id", metavar="ID")
-@json_option
-@with_session
-def poll(session: Session, task_id: str, *, as_json: bool) -> None:
-    """Poll a task now."""
-    task = _act(session, task_id, "poll", _SUBMIT_ANSWER_S, as_json=as_json)
-    if task["external_id"] is None:
-        click.echo("the service has named no id for this task, so the tracker could not ask", err=True)
-
-
-@click.command()
-@click.argument("task_id", metavar="ID")
-@json_option
-@with_session
-def cancel(session: Session, task_id: str, *, as_json: bool) -> None:
-    """Stop following a task. The service does not learn of it, and may charge for the job."""
-    _act(session, task_id, "cancel", ANSWER_S, as_json=as_json)
-
-
-@click.command()
-@click.argument("task_id", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask, although the first job may have been charged.")
 @_key_option("A key of your own, to send the request more than once.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the outputs.")
@@ -266,12 +246,6 @@ def adopt(session: Session, task_id: str, external_id: str, *, as_json: bool) ->
     """
     task = session.client.post(task_path(session.full_id(task_id), "adopt"), {"external_id": external_id})
     echo_result(task, lambda task: click.echo(describe_state(task)), as_json=as_json)
-
-
-def _act(session: Session, task_id: str, action: str, answer_s: float, *, as_json: bool) -> Json:
-    task = session.client.post(task_path(session.full_id(task_id), action), answer_s=answer_s)
-    echo_result(task, lambda task: click.echo(describe_state(task)), as_json=as_json)
-    return task
 
 
 def _body(**fields: object) -> Json:

@@ -17,7 +17,7 @@ from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, Tas
 from tracker.domain.scopes import Scope
 from tracker.domain.why import WhyView
 from tracker.providers.registry import PROVIDERS
-from tracker.server import ai_models, hooks, outputs, queries, report, routes, schemas, streams, system, tasks
+from tracker.server import actions, ai_models, hooks, outputs, queries, report, routes, schemas, streams, system, tasks
 from tracker.server.access import READS
 from tracker.server.callbacks import CallbackHandlers
 from tracker.server.queries import Parameter
@@ -146,6 +146,15 @@ OPERATIONS: Final = (
         {200: TaskView},
         (409, 503),
         bodies=(schemas.AdoptBody,),
+    ),
+    Operation(
+        "POST",
+        "/v1/tasks/actions",
+        ADMIN,
+        actions.act_on_tasks,
+        {200: schemas.ActedView},
+        (503,),
+        bodies=(schemas.ActionBody,),
     ),
     Operation("GET", "/v1/events", READ, streams.list_feed, {200: schemas.Feed}, (503,), queries.FEED),
     Operation(

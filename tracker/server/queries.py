@@ -179,6 +179,8 @@ TASK_LIST: Final = (
     _LIMIT,
     _text("cursor", _CURSOR, _parse_task_cursor),
 )
+TASK_FILTERS: Final = tuple(parameter for parameter in TASK_LIST if parameter.name not in {"limit", "cursor"})
+"""Those that select tasks, without those that divide a list into pages."""
 REPORT: Final = (
     _time("since", "Created at or after; by default midnight (UTC) of today."),
     _time("until", "Created before."),

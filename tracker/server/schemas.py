@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from tracker.domain.ai_models import Model
 from tracker.domain.pruning import Pruned
@@ -77,6 +77,26 @@ class AdoptBody(Body):
     """Gives a task whose create got no clear answer its upstream id."""
 
     external_id: Annotated[str, StringConstraints(min_length=1, pattern=PLAIN)]
+
+
+def _refuse_resubmit(action: object) -> object:
+    if action == "resubmit":
+        raise ValueError("cannot be resubmit: each task would be paid again; resubmit them one by one")
+    return action
+
+
+class ActionBody(Body):
+    """Acts on all tasks that match a filter."""
+
+    action: Annotated[Literal["poll", "cancel", "retry-deliveries"], BeforeValidator(_refuse_resubmit)] = Field(
+        description="poll and cancel: the unfinished tasks, poll also those given up if FAILED ones are asked for; "
+        "retry-deliveries: their failed and dead deliveries."
+    )
+    filter: dict[str, str] = Field(
+        description="The filters of the list of tasks by name, for example route or label.NAME; at least one.",
+        examples=[{"route": "suno.generate", "label.user": "42"}],
+    )
+    dry_run: bool = Field(default=False, description="Only count.")
 
 
 class PruneBody(Body):
@@ -162,6 +182,13 @@ class HookList(Struct):
 
     items: list[HookView]
     ignored: list[IgnoredFileView]
+
+
+class ActedView(Struct):
+    """What an action on many tasks did."""
+
+    matched: Annotated[int, Meta(description="How many tasks or deliveries match.")]
+    done: Annotated[int, Meta(description="How many were polled, canceled or retried; 0 in a dry run.")]
 
 
 class RetriedView(Struct):
@@ -327,6 +354,7 @@ def _field_problems(error: ValidationError, form: type[Body]) -> list[FieldProbl
             case "extra_forbidden":
                 message = f"is unknown; known are {', '.join(form.model_fields)}"
             case _:
-                message = found["msg"][:1].lower() + found["msg"][1:]
+                message = found["msg"].removeprefix("Value error, ")
+                message = message[:1].lower() + message[1:]
         problems.append(FieldProblem(loc, message))
     return problems

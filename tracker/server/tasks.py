@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from tracker.domain.observation import Observation, Reading, Source
 from tracker.domain.records import cost_json, delivery_json, event_json, page_json
-from tracker.domain.task import ExternalId, Reason, Status, TaskId
+from tracker.domain.task import ExternalId, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
 from tracker.errors import FieldProblem, NotAdoptable, NotAttempted, NotRepeatable, RequestInvalid
@@ -41,7 +40,7 @@ from tracker.server.searches import search
 from tracker.server.services import QUERY, TOKEN_NAME
 from tracker.store.values import TaskFilter
 from tracker.tracking.intake import SubmitRequest
-from tracker.tracking.recovery import adopt, resubmit
+from tracker.tracking.recovery import adopt, cancel, resubmit
 
 if TYPE_CHECKING:
     from tracker.domain.records import TaskRecord
@@ -260,19 +259,7 @@ async def cancel_task(services: Services, request: web.Request) -> web.Response:
         Problem: 409, it has ended already.
     """
     task_id = _task_id(request)
-    applied = await services.reconciler.apply(
-        Observation(
-            task_id=task_id,
-            source=Source.OPERATOR,
-            observed_at=services.clock.now(),
-            reading=Reading(
-                status=Status.FAILED,
-                reason=Reason.CANCELED,
-                retryable=False,
-                detail=f"canceled by {operator_of(request)}",
-            ),
-        )
-    )
+    applied = await cancel(services.reconciler, task_id, services.clock.now(), operator_of(request))
     if applied.outcome is not Outcome.APPLIED:
         raise Problem(
             HTTPStatus.CONFLICT,

@@ -8,7 +8,7 @@ by its own clock. A result of a lease is stored only while its process and its a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tracker.domain.pruning import BESIDE_CALLBACKS
@@ -69,6 +69,15 @@ class Reader(Protocol):
 
         Raises `SearchRefused` when too many searches are running.
         """
+
+    def walk_tasks(self, wanted: TaskFilter) -> AsyncIterator[Sequence[TaskId]]:
+        """The ids of all tasks that match, newest first, in pages: each is a search like `list_tasks`.
+
+        A page may be empty. Tasks that change meanwhile may be missed or come twice. Limit and cursor are not used.
+        """
+
+    def walk_failed_deliveries(self, wanted: TaskFilter) -> AsyncIterator[Sequence[str]]:
+        """The ids of the failed and dead deliveries of the tasks that match, in such pages."""
 
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
         """A piece of the inline data of an output, in base64 that can be decoded separately; None after the last."""

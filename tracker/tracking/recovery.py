@@ -1,4 +1,4 @@
-"""What a person does about a task that went wrong: send its request again, or name its upstream id.
+"""What a person does about a task: stop following it, send its request again, or name its upstream id.
 
 Owns when each is possible. A paid create is sent by the submitter alone, and a task changes by an observation alone.
 """
@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 from tracker.domain.ids import shown_id
 from tracker.domain.observation import Observation, Reading, Submission
-from tracker.domain.statuses import Origin, Source
+from tracker.domain.statuses import Origin, Reason, Source, Status
 from tracker.domain.task import SubmitState
 from tracker.errors import NotAdoptable, NotRepeatable
 from tracker.tracking.intake import SubmitRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from datetime import datetime
 
     from tracker.domain.records import TaskRecord
     from tracker.domain.task import ExternalId, TaskId
     from tracker.store.protocol import Store
+    from tracker.store.values import Applied
     from tracker.tracking.reconciler import Reconciler
     from tracker.tracking.submitter import Submitted, Submitter
 
@@ -56,6 +58,23 @@ async def resubmit(
             retry_of=task_id,
         )
     )
+
+
+def cancel(reconciler: Reconciler, task_id: TaskId, now: datetime, by: str) -> Awaitable[Applied]:
+    """Stop following a task: unless it has ended, it becomes FAILED with reason canceled.
+
+    Args:
+        reconciler: applies it.
+        task_id: the task.
+        now: the current time.
+        by: who acts, for the history.
+
+    Raises:
+        TaskNotFound: no task has this id.
+    """
+    detail = f"canceled by {by}"
+    reading = Reading(status=Status.FAILED, reason=Reason.CANCELED, retryable=False, detail=detail)
+    return reconciler.apply(Observation(task_id, Source.OPERATOR, now, reading))
 
 
 async def adopt(

@@ -63,10 +63,11 @@ Condition = tuple[Any, ...]
 
 
 class SearchLimits(NamedTuple):
-    """How long a search goes on, and how many rows its first slice has."""
+    """How long a search goes on, how many rows its first slice has, and how many a page of a walk."""
 
     total_s: float = SEARCH_S
     first_slice: int = FIRST_SLICE
+    page: int = 500
 
 
 class Found(NamedTuple):
@@ -91,6 +92,7 @@ class _Source:
         conditions: what the index answers.
         checks: what is checked for each candidate.
         lanes: the lists that are merged; None: there is one list.
+        columns: what is selected of each task.
     """
 
     tables: str
@@ -98,13 +100,14 @@ class _Source:
     conditions: tuple[Condition, ...] = ()
     checks: tuple[Condition, ...] = ()
     lanes: tuple[tuple[str, str, str], ...] | None = None
+    columns: str = RECORD_COLUMNS
 
     def select(self, lower: str | None, upper: str | None, limit: int) -> tuple[str, list[Any]]:
         """The statement for the newest tasks between two ids."""
         clause, values = where_clause(*self.conditions, *self.checks, *self._between(lower, upper))
         if self.lanes is None:
             return (
-                f"SELECT {RECORD_COLUMNS} FROM {self.tables} {clause} ORDER BY {self.key} DESC LIMIT ?",
+                f"SELECT {self.columns} FROM {self.tables} {clause} ORDER BY {self.key} DESC LIMIT ?",
                 [*values, limit],
             )
         return (
@@ -116,7 +119,7 @@ class _Source:
                         AND provider = lane.value ->> 0 AND account = lane.value ->> 1 AND route = lane.value ->> 2
                         ORDER BY id DESC LIMIT ?))) AS page
                 ORDER BY 1 DESC LIMIT ?)
-            SELECT {RECORD_COLUMNS} FROM newest CROSS JOIN tasks ON tasks.id = newest.task_id ORDER BY tasks.id DESC
+            SELECT {self.columns} FROM newest CROSS JOIN tasks ON tasks.id = newest.task_id ORDER BY tasks.id DESC
             """,
             [orjson.dumps(self.lanes).decode(), *values, limit, limit],
         )
@@ -136,11 +139,12 @@ class _Source:
 # -- tasks -------------------------------------------------------------------------------------------------
 
 
-async def find_tasks(read: ReadRows, wanted: TaskFilter, limits: SearchLimits) -> Found:
-    """The newest tasks that match, as rows of `RECORD_COLUMNS`."""
+async def find_tasks(read: ReadRows, wanted: TaskFilter, limits: SearchLimits, columns: str = RECORD_COLUMNS) -> Found:
+    """The newest tasks that match, as rows of these columns."""
     source = await _choose(read, wanted)
     if source is None:
         return Found([])
+    source = replace(source, columns=columns)
     # an id begins with the time of its creation
     lower = None if wanted.since is None else first_id_at(wanted.since)
     uppers = [] if wanted.until is None else [first_id_at(wanted.until)]
@@ -160,14 +164,7 @@ async def find_tasks(read: ReadRows, wanted: TaskFilter, limits: SearchLimits) -
 
 async def _choose(read: ReadRows, wanted: TaskFilter) -> _Source | None:
     """Where the candidates come from; None: nothing can match."""
-    columns: tuple[Condition, ...] = tuple(
-        (f"{name} = ?", value)
-        for name in ("provider", "route", "account", "reason")
-        if (value := getattr(wanted, name)) is not None
-    )
-    status: tuple[Condition, ...] = () if wanted.status is None else (("status = ?", wanted.status),)
-    text: tuple[Condition, ...] = ((_HAS_TEXT, *[wanted.q] * 3),) if wanted.q else ()
-    labels: tuple[Condition, ...] = tuple((_LABEL, name, value) for name, value in wanted.labels.items())
+    columns, status, text, labels = _conditions(wanted)
     source = _Source(_BY_ID)
     total = None
     if columns or status:
@@ -193,6 +190,27 @@ async def _choose(read: ReadRows, wanted: TaskFilter) -> _Source | None:
         )
         labels = ()
     return replace(source, checks=(*source.checks, *labels, *text))
+
+
+def _conditions(wanted: TaskFilter) -> tuple[tuple[Condition, ...], ...]:
+    """Those on columns, on the status, on texts, and on labels; without times."""
+    columns = tuple(
+        (f"{name} = ?", value)
+        for name in ("provider", "route", "account", "reason")
+        if (value := getattr(wanted, name)) is not None
+    )
+    status = () if wanted.status is None else (("status = ?", wanted.status),)
+    text = ((_HAS_TEXT, *[wanted.q] * 3),) if wanted.q else ()
+    return columns, status, text, tuple((_LABEL, name, value) for name, value in wanted.labels.items())
+
+
+def task_conditions(wanted: TaskFilter) -> list[Condition]:
+    """All conditions of a filter, for tasks that were found otherwise."""
+    times = [(wanted.since, "tasks.id >= ?"), (wanted.until, "tasks.id < ?")]
+    return [
+        *(condition for part in _conditions(wanted) for condition in part),
+        *((sql, first_id_at(time)) for time, sql in times if time is not None),
+    ]
 
 
 async def _count(read: ReadRows, wanted: TaskFilter, columns: Sequence[Condition]) -> list[Row]:

@@ -13,7 +13,7 @@ from tracker.domain.ids import shown_id
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound, TaskNotFound
-from tracker.store.sqlite import alarms, costs, counts, gauges, lists, model_lists, pruning, slots
+from tracker.store.sqlite import alarms, costs, counts, gauges, lists, model_lists, pruning, slots, walks
 from tracker.store.sqlite.connections import Connections
 from tracker.store.sqlite.durations import read_durations
 from tracker.store.sqlite.events import (
@@ -49,7 +49,7 @@ from tracker.store.sqlite.tasks import SELECT_BY_KEY, repeated_from
 from tracker.store.values import DeliveryPage, Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime
     from decimal import Decimal
     from pathlib import Path
@@ -152,6 +152,12 @@ class SqliteReader:
         if not rows:
             raise TaskNotFound(f"no task has the id {shown_id(task_id)}; tracker list shows the ids")
         return (await self._decoded(record_from, rows))[0]
+
+    def walk_tasks(self, wanted: TaskFilter) -> AsyncIterator[Sequence[TaskId]]:
+        return walks.walk_tasks(self._searches, wanted, self.search_limits)
+
+    def walk_failed_deliveries(self, wanted: TaskFilter) -> AsyncIterator[Sequence[str]]:
+        return walks.walk_failed_deliveries(self._searches, wanted, self.search_limits)
 
     async def read_inline(self, task_id: TaskId, identity: str, n: int) -> str | None:
         rows = await self._rows(SELECT_PIECE, (task_id, identity, n))
