@@ -137,7 +137,7 @@ async def test_a_success_waits_for_its_output(tmp_path: Path) -> None:
         for task in late:
 
             async def waits(task: Json = task) -> bool:
-                return any("without an output yet" in event["detail"] for event in await system.events(task["id"]))
+                return any("but no output yet" in event["detail"] for event in await system.events(task["id"]))
 
             await until(waits)
             assert (await system.get(f"/v1/tasks/{task['id']}"))["status"] == "RUNNING"
