@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from tracker.cli import local_checks, network_checks
 from tracker.cli.exits import FAILED, for_same_config, report_errors
+from tracker.cli.launch_job import Options
 from tracker.cli.local_checks import Line
 from tracker.cli.render import echo_columns, echo_json, localize
-from tracker.cli.session import account_rules, config_option, json_option, read_config
+from tracker.cli.session import Session, account_rules, config_option, json_option, read_config, url_option
 from tracker.cli.store_identity import find_lock_holder
+from tracker.cli.task_commands import read_data
 from tracker.config import Config
 from tracker.config.likely_mistakes import unknown_variables
 from tracker.domain.ai_models import Model
@@ -25,26 +30,113 @@ from tracker.filesystem import is_store
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.backup_files import refuse_damaged
 
+_NEEDED = ("configuration", "API token", "public_url", "disk", "store")
+"""Checks that must not fail before a job is paid, besides those of its account."""
 _STYLES = {"ok": "green", "failed": "red", "skipped": "yellow"}
 _WIDTH = max(map(len, _STYLES))
 
 
 @click.command()
 @config_option
+@click.option("--full", is_flag=True, help="Run launch checks, too: against the sandbox, without a key or money.")
+@click.option("--account", metavar="NAME", help="With --full: pay for one job on this account, by the running daemon.")
+@click.option("--route", help="With --account: the route of the job. Default: the cheapest one.")
+@click.option("-d", "--data", metavar="JSON|@FILE|-", help="With --route: the request. Default: its example.")
+@click.option("--yes", is_flag=True, help="With --account: agree to pay, without a question.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    default=900.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --account: how long the job may take, and then its callback.",
+)
+@url_option
 @json_option
-def doctor(config_path: Path | None, *, as_json: bool) -> None:
-    """Check configuration, keys, services, models, callbacks, hooks, disk, clock and store: exit 0 or 1."""
-    lines = []
+def doctor(
+    config_path: Path | None,
+    *,
+    full: bool,
+    account: str | None,
+    route: str | None,
+    data: str | None,
+    yes: bool,
+    timeout_s: float,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Check configuration, keys, services, models, callbacks, hooks, disk, clock and store: exit 0 or 1.
+
+    With --full also what the documents of a gateway ask to verify before a launch: creation, polling, callbacks that
+    come once or twice, a failed task, output storage, messages about quota and policy, and a hook.
+    """
+    _check_usage(full=full, account=account)
+    session = Session(config_path, url)
+    lines: list[Line] = []
     with report_errors():
+        options = None
+        if account is not None:
+            options = Options(account, route, None if data is None else read_data(data), yes, timeout_s)
+            options.check()
         for line in _list_lines(config_path):
-            lines.append(line)
-            if not as_json:
-                _echo(line)
+            _add(line, lines, as_json=as_json)
+        if full:
+            with _ended_by_sigterm(), closing(_launch_lines(session, options, lines)) as launch_lines:
+                for line in launch_lines:
+                    _add(line, lines, as_json=as_json)
     is_ok = all(line.state != "failed" for line in lines)
     if as_json:
         echo_json({"ok": is_ok, "checks": list(map(asdict, lines))})
     if not is_ok:
         raise click.exceptions.Exit(FAILED)
+
+
+def _check_usage(*, full: bool, account: str | None) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UsageError: one needs another.
+    """
+    if account is not None and not full:
+        raise click.UsageError("--account needs --full")
+    context = click.get_current_context()
+    for name in ("route", "data", "yes", "timeout_s", "url"):
+        if account is None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.removesuffix('_s')} needs --full --account NAME")
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the command like Ctrl-C: what it made is removed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _add(line: Line, lines: list[Line], *, as_json: bool) -> None:
+    lines.append(line)
+    if not as_json:
+        _echo(line)
+
+
+def _launch_lines(session: Session, options: Options | None, before: Sequence[Line]) -> Generator[Line]:
+    """The launch checks; none on a real account while the installation has a fault that concerns it."""
+    if options is None:
+        from tracker.cli.launch_sandbox import check_sandbox  # it needs the daemon and the sandbox, slow to import
+
+        yield from check_sandbox()
+        return
+    from tracker.cli.launch_account import check_account
+
+    name = options.account
+    needed = {*_NEEDED, f"key of {name}", f"service of {name}", f"account {name}"}
+    if wrong := [line.check for line in before if line.state == "failed" and line.check in needed]:
+        yield Line("creation", "skipped", f"no job was sent: first fix {', '.join(dict.fromkeys(wrong))}")
+        return
+    yield from check_account(session, options)
 
 
 def _list_lines(config_path: Path | None) -> Iterator[Line]:

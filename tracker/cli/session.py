@@ -37,7 +37,7 @@ config_option = click.option(
 )
 """`read_config` reports a file that cannot be read, with exit code 78."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the JSON of the HTTP API.")
-_url_option = click.option(
+url_option = click.option(
     "--url", envvar="TRACKER_URL", metavar="URL", help="URL of the daemon: http://host:port or unix:/path."
 )
 
@@ -266,7 +266,7 @@ def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--config`` and ``--url`` to a command, and pass it a `Session` first."""
 
     @config_option
-    @_url_option
+    @url_option
     @functools.wraps(command)
     def run(*args: object, config_path: Path | None, url: str | None, **options: object) -> object:
         with report_errors():

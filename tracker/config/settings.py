@@ -235,6 +235,11 @@ class Config(Section):
             return check_callback_secret(given.encode(), str(self.callbacks.secret_file or self.callbacks.secret_env))
         return find_or_make_callback_secret(self.store_path.parent)
 
+    def find_callback_secret(self) -> bytes | None:
+        """The same, but none is created: None if there is none yet."""
+        is_there = self._given_callback_secret() is not None or (self.store_path.parent / CALLBACK_SECRET_FILE).exists()
+        return self.callback_secret() if is_there else None
+
     def secrets(self) -> list[str]:
         """The values of all secrets that are set, for the redactor; creates none."""
         found = [look_up() for look_up in self.lookups()]

@@ -1,6 +1,7 @@
 """The demo's environment: a sandbox gateway, a daemon and a hook, on loopback, with all files in one directory.
 
-The configuration and the hook are ordinary files that a user may read, change and copy.
+The configuration and the hook are ordinary files that a user may read, change and copy. `tracker doctor --full` uses
+the same environment with a faster `Timing`.
 """
 
 from __future__ import annotations
@@ -39,10 +40,7 @@ base_url = "{gateway}"
 api_key_env = "{key_env}"
 
 [poll]                      # the sandbox finishes in seconds, a gateway in minutes
-tick_s = 0.25
-first_delay_s = 2.0
-min_interval_s = 1.0
-max_interval_s = 2.0
+{poll}
 
 [prices]                    # invented; for tasks whose upstream does not say what they cost
 "suno.generate" = {{ per_call = 0.08 }}
@@ -72,6 +70,29 @@ echo "$TRACKER_TASK_ID $TRACKER_STATUS $TRACKER_DELIVERY_ID $TRACKER_OUTPUT_URL$
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """How fast things happen.
+
+    Attributes:
+        duration_s: from create to finish in the sandbox, unless a directive says otherwise.
+        poll: ``[poll]`` and the tables below it, as TOML.
+    """
+
+    duration_s: float
+    poll: str
+
+
+DEMO_TIMING = Timing(
+    DURATION_S,
+    """\
+tick_s = 0.25
+first_delay_s = 2.0
+min_interval_s = 1.0
+max_interval_s = 2.0""",
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """What is running.
 
@@ -97,19 +118,25 @@ class Environment:
 
 
 @asynccontextmanager
-async def start_environment(directory: Path) -> AsyncIterator[Environment]:
+async def start_environment(directory: Path, timing: Timing = DEMO_TIMING) -> AsyncIterator[Environment]:
     """Start the gateway and the daemon; stop both at the end.
 
     Args:
         directory: its files stay, so that the demo can continue with an earlier database.
+        timing: how fast things happen.
+
+    Raises:
+        ConfigError: the directory cannot hold its files.
+        StoreUnusable: the same, or another process uses it.
+        OSError: the same.
     """
     # A fresh seed: ids must differ from those in an earlier database.
-    sandbox = Sandbox(seed=int.from_bytes(os.urandom(6), "big"), duration_s=DURATION_S, suno_callbacks="bare")
+    sandbox = Sandbox(seed=int.from_bytes(os.urandom(6), "big"), duration_s=timing.duration_s, suno_callbacks="bare")
     await sandbox.start()
     try:
         hook_log = directory / "hooks.log"
         with _take_port() as listener:
-            tracker = _build(directory, sandbox, hook_log, listener)
+            tracker = _build(directory, sandbox, hook_log, listener, timing.poll)
             await tracker.start()
             try:
                 yield Environment(directory, tracker.url, sandbox, hook_log, tracker.learned)
@@ -119,7 +146,7 @@ async def start_environment(directory: Path) -> AsyncIterator[Environment]:
         await sandbox.stop()
 
 
-def _build(directory: Path, sandbox: Sandbox, hook_log: Path, listener: socket.socket) -> Tracker:
+def _build(directory: Path, sandbox: Sandbox, hook_log: Path, listener: socket.socket, poll: str) -> Tracker:
     """Write the configuration and the hook, and build the daemon."""
     port = listener.getsockname()[1]
     config_file = directory / "tracker.toml"
@@ -130,6 +157,7 @@ def _build(directory: Path, sandbox: Sandbox, hook_log: Path, listener: socket.s
             directory=directory,
             gateway=sandbox.base_url,
             key_env=KEY_ENV,
+            poll=poll,
         ),
         encoding="utf-8",
     )

@@ -1,0 +1,390 @@
+"""Launch checks of ``doctor --full --account NAME``: one paid job on a real account, by the user's own daemon.
+
+Owns which job that is, the question before it, and what is checked with it. At most one job is paid: the first request
+names a model that does not exist. Services refuse it without a charge; one that accepts it has made the job, and no
+other is sent. Duplicate callbacks cannot be asked for, so the received one is posted to the daemon again.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import click
+
+from tracker.cli import launch_checks as checks
+from tracker.cli.client import Client, Json, task_path
+from tracker.cli.exits import Failure, Refused
+from tracker.cli.launch_checks import CheckFailed, CheckSkipped, Seen, look, look_until, run_check
+from tracker.cli.launch_job import LABEL, Job, Options, ask, choose_job
+from tracker.cli.local_checks import Line
+from tracker.cli.render import clean
+from tracker.cli.waiting import follow, has_ended
+from tracker.daemon.peers import make_connection
+from tracker.domain.ai_models import model_of, with_model
+from tracker.domain.event_text import NOT_ACCEPTED, NOT_SENT, TROUBLES
+from tracker.domain.observation import Trouble
+from tracker.domain.task import TaskId
+from tracker.domain.text import about, count
+from tracker.domain.tokens import CallbackTokens
+from tracker.domain.transitions import HELD
+from tracker.errors import ConfigError
+from tracker.sandbox.signatures import SCHEMES
+
+if TYPE_CHECKING:
+    from tracker.cli.session import Session
+    from tracker.config import Config
+
+NO_MODEL = "no-such-model-tracker-doctor"
+ACCEPT_WITHIN_S = 60.0
+CALLBACK_WITHIN_S = 120.0
+"""From the end of the job to its last callback: providers send it within seconds, some within a minute and a half."""
+SETTLE_WITHIN_S = 120.0
+"""From the end of the job until its files are in the archive and its hooks have run."""
+POLLS = 3
+POLL_EVERY_S = 1.0
+"""Right after the create some services do not list the job yet."""
+DELIVERY_WITHIN_S = 3.0
+"""From an event to the deliveries that follow from it."""
+_CREATE_ANSWER_S = 330.0
+_REPLAY_ANSWER_S = 15.0
+_FREE = frozenset({"invalid_request", "entitlement", "not_found", "policy_rejected"})
+"""Reasons of a create that was refused because of the request, not because of the account or the service."""
+_NOT_LISTED = TROUBLES[Trouble.NOT_VISIBLE]
+_FIX_OF_REASON = {
+    "auth_failed": "correct the key of the account, then restart the daemon",
+    "quota_exhausted": "top up the account at the provider",
+    "entitlement": "name a model that the account may use: --route ROUTE --data JSON",
+    "invalid_request": "give a valid request: --route ROUTE --data JSON; tracker routes ROUTE shows the fields",
+    "policy_rejected": "give another request: --route ROUTE --data JSON",
+    "rate_limited": "wait, then run it again",
+    "upstream_unavailable": "wait, then run it again",
+    "submit_unknown": "look for the job in the console of the service, then: tracker adopt ID EXTERNAL_ID",
+}
+_FIXES = {
+    checks.CREATION: "tracker why ID shows what the service answered",
+    checks.POLLING: "tracker why ID shows what the service answers; check base_url of the account",
+    checks.CALLBACK: "let the proxy and the firewall pass POST to /callbacks/ of public_url from the internet",
+    checks.DUPLICATES: "tracker events ID shows both; report it",
+    checks.FAILED_TASK: "tracker why ID shows what the service answered",
+    checks.STORAGE: "make room, or correct [archive]; then: tracker why ID",
+    checks.HOOK: "tracker deliveries list --status dead, and tracker deliveries show DELIVERY, show what it printed",
+}
+_ONLY_SANDBOX = "cannot be provoked on a real account; doctor --full without --account checks it"
+
+
+def check_account(session: Session, options: Options) -> Iterator[Line]:
+    """Run the checks.
+
+    Args:
+        session: finds the daemon.
+        options: what the user named.
+
+    Raises:
+        Failure: the user does not agree.
+    """
+    try:
+        client = session.client
+        job = choose_job(client, options)
+        hooks = [hook["name"] for hook in client.get("/v1/hooks")["items"] if hook["state"] != "absent"]
+    except Failure as error:
+        what, _, fix = error.lines[0].partition("; ")
+        yield Line(checks.CREATION, "failed", f"nothing was sent: {what}", fix or "correct the options")
+        return
+    if not options.is_agreed:
+        ask(options, job, hooks)
+    run = _Run(client, options, job, session.config if session.is_configured_daemon else None)
+    try:
+        yield from run.lines()
+    except (KeyboardInterrupt, GeneratorExit):  # the latter while a line is printed
+        try:
+            for line in run.interrupted():
+                click.echo(line, err=True)
+        except Failure as error:
+            click.echo("; ".join(error.lines), err=True)
+        raise
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run of the checks.
+
+    Attributes:
+        config: the configuration of the daemon; None if its URL was named, so that its secrets are not known here.
+        name: the value of the label of its tasks.
+        refused_id: the task whose request names a model that does not exist.
+        job_id: the task that is paid.
+        is_stopped: no job must be sent.
+        poll_error: why the daemon did not poll.
+    """
+
+    client: Client
+    options: Options
+    job: Job
+    config: Config | None
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    refused_id: str | None = None
+    job_id: str | None = None
+    is_stopped: bool = False
+    poll_error: str | None = None
+
+    def lines(self) -> Iterator[Line]:
+        """The checks, in the order in which they can be made."""
+        yield self._line(checks.FAILED_TASK, self._refused)
+        if self.is_stopped:
+            yield Line(checks.CREATION, "skipped", f"no job was sent, because of the line {checks.FAILED_TASK}")
+        else:
+            created = self._line(checks.CREATION, self._created)
+            yield created
+            if created.state == "ok":
+                yield from self._follow_job()
+        yield Line(checks.QUOTA, "skipped", _ONLY_SANDBOX)
+        yield Line(checks.POLICY, "skipped", _ONLY_SANDBOX)
+        yield Line("left behind", "ok", self._left())
+
+    def _follow_job(self) -> Iterator[Line]:
+        task_id = str(self.job_id)
+        self._poll(task_id)
+        task = follow(self.client, [task_id], self.options.timeout_s)[task_id]
+        if not has_ended(task):
+            detail = f"not finished after {about(self.options.timeout_s)}; the task continues"
+            yield Line("end of the job", "failed", detail, f"tracker wait {task_id}; then run the check again")
+            return
+        if task["status"] == "FAILED":
+            yield Line("end of the job", "failed", checks.describe_end(task), self._fix_of(task))
+        for name, check in (
+            (checks.POLLING, self._polling),
+            (checks.CALLBACK, self._callback),
+            (checks.DUPLICATES, self._duplicates),
+            (checks.STORAGE, self._storage),
+            (checks.HOOK, self._hook),
+        ):
+            yield self._line(name, check)
+
+    def interrupted(self) -> Iterator[str]:
+        """After Ctrl-C: cancel what was certainly not sent; what is charged or may be is followed on."""
+        tasks = self.client.get("/v1/tasks", {f"label.{LABEL}": self.name})["items"]
+        for task in tasks:
+            task_id = str(task["id"])
+            if task["external_id"] is None and not has_ended(task) and self._is_unsent(task_id):
+                self.client.post(task_path(task_id, "cancel"))
+                yield f"task {task_id} was not sent, and is canceled now"
+            elif not has_ended(task):
+                yield f"task {task_id} continues, and may be charged: tracker wait {task_id}"
+        if tasks:
+            yield f"its tasks stay in the database: tracker list --label {LABEL}={self.name}"
+
+    # -- the two tasks ---------------------------------------------------------------------------------------
+
+    def _refused(self) -> str:
+        """A request for a model that does not exist fails without a charge."""
+        route, request = self.job.route, self.job.request
+        if model_of(request) is None:
+            raise CheckSkipped(f"a request of {route} names no model, so no request of it is certain to be refused")
+        try:
+            task = self._submit(with_model(request, NO_MODEL))
+        except Refused as refusal:
+            raise CheckSkipped(f"the tracker refuses a model that does not exist itself: {refusal.lines[0]}") from None
+        task_id = self.refused_id = str(task["id"])
+        if task["external_id"] is not None or task["status"] in {"RUNNING", "SUCCEEDED"}:
+            self.job_id, self.refused_id = task_id, None
+            raise CheckSkipped(f"{route} accepts a model that does not exist, so this request is the job")
+        if not has_ended(task) and self._is_unsent(task_id):
+            self.client.post(task_path(task_id, "cancel"))
+            raise CheckSkipped(f"{route} did not refuse a model that does not exist: {self._why(task_id)}")
+        if not has_ended(task) or task["reason"] not in _FREE:
+            self.is_stopped = True
+            what = checks.describe_end(task) if has_ended(task) else self._why(task_id)
+            raise CheckFailed(f"{route}: {what}", self._fix_of(task))
+        return f"{route}, for a model that does not exist: {checks.check_message(task, _FREE)}"
+
+    def _created(self) -> str:
+        what = self.job.described() if self.job_id is None else f"{self.job.route} with model {NO_MODEL}"
+        if self.job_id is None:
+            self.job_id = str(self._submit(self.job.request)["id"])
+        task_id, deadline = self.job_id, time.monotonic() + ACCEPT_WITHIN_S
+
+        def is_decided(seen: Seen) -> bool:
+            return seen.has_ended or seen.task["external_id"] is not None
+
+        task = look_until(self.client, task_id, is_decided, deadline).task
+        if task["status"] == "FAILED":
+            raise CheckFailed(f"{what}: {checks.describe_end(task)}", self._fix_of(task))
+        if not has_ended(task) and task["external_id"] is None:
+            fix = f"tracker why {task_id} shows more; tracker cancel {task_id} stops it"
+            if self._is_unsent(task_id):
+                self.client.post(task_path(task_id, "cancel"))
+                fix = f"fix what it says, then run the check again; task {task_id} is canceled"
+            raise CheckFailed(
+                f"{self.job.route}: not accepted after {about(ACCEPT_WITHIN_S)}: {self._why(task_id)}", fix
+            )
+        return f"{what}: accepted as {clean(task['external_id'])}, task {task_id}"
+
+    def _submit(self, request: Mapping[str, Json]) -> Json:
+        body = {
+            "route": self.job.route,
+            "request": request,
+            "account": self.options.account,
+            "labels": {LABEL: self.name},
+            "idempotency_key": f"doctor-{uuid.uuid4()}",
+        }
+        return self.client.post("/v1/tasks", body, answer_s=_CREATE_ANSWER_S)
+
+    def _is_unsent(self, task_id: str) -> bool:
+        """Whether the service has certainly not accepted a task, as its history says."""
+        events = self.client.get(task_path(task_id, "events"))["items"]
+        attempts = [event["detail"] for event in events if event["source"] == "submit"]
+        return bool(attempts) and attempts[-1].startswith((NOT_ACCEPTED, NOT_SENT, HELD))
+
+    def _why(self, task_id: str) -> str:
+        return str(clean(self.client.get(task_path(task_id, "why"))["summary"]))
+
+    # -- the job ---------------------------------------------------------------------------------------------
+
+    def _poll(self, task_id: str) -> None:
+        """Poll while callbacks have not brought the end, which may come before the first scheduled poll."""
+        for _ in range(POLLS):
+            try:
+                self.client.post(task_path(task_id, "poll"))
+            except Failure as error:
+                self.poll_error = "; ".join(error.lines)
+            seen = look(self.client, task_id)
+            if seen.has_ended or seen.count("poll", "applied"):
+                return
+            time.sleep(POLL_EVERY_S)
+
+    def _polling(self) -> str:
+        seen = look(self.client, str(self.job_id))
+        polls = count(seen.task["polls"], "poll")
+        if seen.count("poll", "applied"):
+            return f"{polls}; the service answered with the status of the task"
+        details = [str(event["detail"]) for event in seen.events if event["source"] == "poll"]
+        if troubles := [detail for detail in details if not detail.startswith(_NOT_LISTED)]:
+            raise CheckFailed(f"{polls}, none with a status: {clean(troubles[0])}")
+        if not seen.task["polls"]:
+            raise CheckFailed(f"the task was not polled: {self.poll_error or 'it ended before'}")
+        return f"{polls}; the service answered, and callbacks reported every change first"
+
+    def _callback(self) -> str:
+        if not self.job.calls_back:
+            raise CheckSkipped(f"{self.job.route} does not call back: tasks of it are polled")
+        if self.config is not None and self.config.public_url is None:
+            raise CheckSkipped("public_url is not set: no service gets a callback URL, and all tasks are polled")
+        within_s = min(CALLBACK_WITHIN_S, self.options.timeout_s)
+        if not look(self.client, str(self.job_id)).task["callbacks"]:
+            click.echo(f"waiting for its callback, at most {about(within_s)}", err=True)
+        deadline = time.monotonic() + within_s
+        seen = look_until(self.client, str(self.job_id), lambda seen: seen.task["callbacks"] > 0, deadline)
+        if not seen.task["callbacks"]:
+            detail = f"no callback came until {about(within_s)} after the end"
+            if self.config is None:
+                raise CheckSkipped(f"{detail}; whether the daemon has a public_url is not known here")
+            raise CheckFailed(f"{detail}, at {self.config.public_url}/callbacks/")
+        return f"{count(seen.task['callbacks'], 'callback')} came; the task was ended by {seen.task['ended_by']}"
+
+    def _duplicates(self) -> str:
+        """Post the last callback again, and compare the task before and after."""
+        task_id = str(self.job_id)
+        before = self._delivered(task_id)
+        received = [event for event in before.events if event["source"] == "callback" and event["payload"] is not None]
+        if not received:
+            raise CheckSkipped("no callback came that could be posted again")
+        path, headers, body = self._signed(before.task, received[-1]["payload"])
+        status, outcome = _post(self.client.url, path, headers, body)
+        after = look(self.client, task_id)
+        if status == HTTPStatus.NOT_FOUND:
+            raise CheckSkipped("the daemon uses another callback secret than the one that is set here")
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise CheckFailed(f"the same callback, posted again, was answered {status}")
+        if len(after.deliveries) != len(before.deliveries) or after.task["outputs"] != before.task["outputs"]:
+            raise CheckFailed("the same callback, posted again, changed the task or ran a hook again")
+        return f"the last callback, posted again to the daemon, was answered {outcome} and changed nothing"
+
+    def _signed(self, task: Json, payload: Json) -> tuple[str, Mapping[str, str], bytes]:
+        """The path, the headers and the body of a callback, as its service sends it.
+
+        Raises:
+            CheckSkipped: the secrets of the daemon are not known here.
+        """
+        if self.config is None:
+            raise CheckSkipped("the callback secret of a daemon that --url names is not known here")
+        try:
+            secret = self.config.find_callback_secret()
+            signing = self.config.provider_secret(task["provider"])
+        except ConfigError as error:
+            raise CheckSkipped(f"run it as the user of the daemon: {error.problems[0]}") from None
+        if secret is None:
+            raise CheckSkipped("the callback secret of the daemon is not known here")
+        token = CallbackTokens(secret).make(task["route"], TaskId(task["id"]))
+        body, headers = json.dumps(payload).encode(), {"Content-Type": "application/json"}
+        sign = SCHEMES.get(self.config.callback_rules(task["provider"]).scheme)
+        if sign is not None and signing is not None:
+            headers |= sign(signing.split()[0], task["external_id"], body, time.time())
+        return f"/callbacks/{task['provider']}/{token}", headers, body
+
+    def _storage(self) -> str:
+        if self.config is not None and not self.config.archive.enabled:
+            raise CheckSkipped("the archive is disabled: outputs are lost when their URLs expire")
+        seen = look_until(self.client, str(self.job_id), lambda seen: seen.is_stored, self._settled_by())
+        if not checks.files_of(seen.task):
+            raise CheckSkipped("the job has made no file")
+        return checks.compare_files(self.client, seen.task)
+
+    def _hook(self) -> str:
+        ran = []
+        for task_id in filter(None, (self.job_id, self.refused_id)):
+            with suppress(CheckSkipped):
+                ran.append(checks.check_deliveries(self._delivered(task_id)))
+        if not ran:
+            raise CheckSkipped("no hook is for the events of these tasks")
+        return "; ".join(dict.fromkeys(ran))
+
+    # -- parts -----------------------------------------------------------------------------------------------
+
+    def _line(self, name: str, check: checks.Check) -> Line:
+        task_id = self.job_id or self.refused_id or "ID"
+        return run_check(name, check, {key: fix.replace("ID", task_id) for key, fix in _FIXES.items()})
+
+    def _fix_of(self, task: Json) -> str:
+        fix = _FIX_OF_REASON.get(task["reason"] or "submit_unknown", "tracker why ID shows more")
+        return fix.replace(" ID", f" {task['id']}").replace("ROUTE", self.job.route)
+
+    def _delivered(self, task_id: str) -> Seen:
+        """A task whose hooks have run; without a delivery after some seconds it has none."""
+        has_none_at = time.monotonic() + DELIVERY_WITHIN_S
+
+        def is_done(seen: Seen) -> bool:
+            return seen.is_delivered and (bool(seen.deliveries) or time.monotonic() >= has_none_at)
+
+        return look_until(self.client, task_id, is_done, self._settled_by())
+
+    def _settled_by(self) -> float:
+        return time.monotonic() + SETTLE_WITHIN_S
+
+    def _left(self) -> str:
+        tasks = count(len(list(filter(None, (self.job_id, self.refused_id)))), "task")
+        return f"{tasks} in the database, and what was archived of them: tracker list --label {LABEL}={self.name}"
+
+
+def _post(url: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+    """Post a callback; the status of the response, and the outcome in it.
+
+    Raises:
+        CheckFailed: there is no response.
+    """
+    connection, prefix = make_connection(url, _REPLAY_ANSWER_S)
+    try:
+        with closing(connection):
+            connection.request("POST", prefix + path, body, dict(headers))
+            response = connection.getresponse()
+            answer = json.loads(response.read() or b"null")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise CheckFailed(f"the daemon at {url} gave no answer to a callback ({error})") from error
+    return response.status, str(answer.get("outcome")) if isinstance(answer, dict) else ""
