@@ -62,7 +62,7 @@ async def test_fifty_songs_three_at_a_time(tmp_path: Path, monkeypatch: pytest.M
     poll = {**FAST, "submit_retry_s": 1.0, "tick_s": 60.0}  # slots are refilled without a sweep
     async with running_system(tmp_path, hook_before=None, poll=poll, account=LIMIT, sandbox=options) as system:
         tasks = await submit_songs(system, 50)
-        line = "It waits for a free slot: 3 of 3 tasks of account default are in flight; 46 tasks wait before it."
+        line = "Account default may run 3 tasks at once, and 3 tasks run now. 46 tasks wait before this one."
 
         async def waits() -> bool:
             return line in (await system.get(f"/v1/tasks/{tasks[-1]['id']}/why"))["notes"]

@@ -62,7 +62,7 @@ async def test_polls_follow_retry_after(tmp_path: Path) -> None:
     async with running_system(tmp_path, hook_before=None, called_back=False, sandbox={"duration_s": 0.2}) as system:
         system.sandbox.chaos = Chaos(poll_rate_limited=1.0, retry_after_s=2)
         task = await system.submit(DASHSCOPE, "a sea")
-        await notes_of(system, task, "slow down")  # refused repeatedly until this is seen
+        await notes_of(system, task, "asked for fewer requests")  # refused repeatedly until this is seen
         system.sandbox.chaos = Chaos()
         assert (await system.end_of(task["id"]))["status"] == "SUCCEEDED"
         asked = sorted(system.event_log.times_of("poll.fault_injected") + system.event_log.times_of("poll.answered"))
@@ -80,9 +80,9 @@ async def test_a_storm_of_errors_opens_the_circuit(tmp_path: Path) -> None:
     ) as system:
         tasks = [await system.submit(SUNO, "a sea") for _ in range(6)]
         system.sandbox.chaos = Chaos(poll_server_error=0.5, poll_bad_gateway=1.0, retry_after_s=0)
-        note = await notes_of(system, tasks[0], "times in a row")
+        note = await notes_of(system, tasks[0], "has failed for suno since")
         system.sandbox.chaos = Chaos()
-        assert "the next try is" in note
+        assert "The next try is" in note
         *_, opened = await system.daemon.wait_for_log("upstream.circuit_opened")
         late = await system.submit(SUNO, "meanwhile")
         assert (late["status"], late["external_id"]) == ("PENDING", None), "not sent during the storm, and not failed"
@@ -107,7 +107,7 @@ async def test_a_rejected_key_fails_no_task(tmp_path: Path) -> None:
         tasks = [await system.submit(route, "a sea") for route in (SUNO, KLING, DASHSCOPE)]
         system.sandbox._gateway.key = "another"
         for task in tasks:
-            note = await notes_of(system, task, "refuses the key")
+            note = await notes_of(system, task, "has rejected the key")
             assert KEY not in note
         await system.daemon.wait_for_log("account.key_rejected")
         refused = await system.submit(KLING, "no entry")
@@ -117,5 +117,5 @@ async def test_a_rejected_key_fails_no_task(tmp_path: Path) -> None:
             assert (await system.end_of(task["id"]))["status"] == "SUCCEEDED"
         await system.daemon.wait_for_log("account.key_accepted")
         why = await system.get(f"/v1/tasks/{tasks[0]['id']}/why")
-        assert not any("refuses the key" in note for note in why["notes"])
+        assert not any("has rejected the key" in note for note in why["notes"])
         assert not any(KEY in line for line in system.daemon.lines)
