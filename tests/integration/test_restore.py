@@ -147,6 +147,32 @@ def test_the_steps_of_the_readme_undo_a_mistake(path: Path, tmp_path: Path) -> N
     assert tasks_in(path) == [make_task_name(1), make_task_name(3)]
 
 
+@pytest.mark.parametrize("known", [(1,), ()])
+def test_the_feed_goes_on_with_the_numbers_of_the_replaced_file(path: Path, known: tuple[int, ...]) -> None:
+    """Who has read event 4 gets a gap for what the copy does not have, and no later event is hidden by a number."""
+
+    async def answer(n: int) -> list[int]:
+        async with World(path) as world:
+            await world.submit(n)
+            await world.apply(make_answer(Submission.ACCEPTED, task_id=make_task_name(n), external_id=f"up-{n}"))
+            return [event.seq for event in await world.store.list_events_after(0, 10)]
+
+    async def last_seq() -> int:
+        async with World(path) as world:
+            return await world.store.last_seq()
+
+    change(path)
+    for n in known:
+        asyncio.run(answer(n))
+    copy = backup(path)
+    before = [asyncio.run(answer(n)) for n in (2, 3, 4)][-1]
+    assert call("restore", copy).exit_code == FINE
+    assert asyncio.run(last_seq()) == before[-1], "a reader at the end may resume"
+    after = asyncio.run(answer(5))
+    assert after == [*before[: len(known)], before[-1] + 1]
+    assert audit(path).is_sound
+
+
 def test_owner_mode_and_leftovers(path: Path) -> None:
     """The new file has the owner and the mode of the one that it replaces; no temporary file remains."""
     change(path, 1)

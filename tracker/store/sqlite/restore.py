@@ -118,7 +118,8 @@ def restore_database(source: Path, database: Path, settle: Settle, now: datetime
         with tempfile.TemporaryDirectory(prefix=drafts, dir=database.parent) as scratch:
             draft = Path(scratch) / database.name
             copy_database(source, draft, is_unused=not _may_be_open(source))
-            creates, missing, not_followed = _compare(database, draft)
+            creates, missing, not_followed, numbers = _compare(database, draft)
+            _number_on(draft, numbers)
             if creates:
                 settle(draft, creates)
             _finish(draft, owner)
@@ -153,8 +154,8 @@ def _may_be_open(source: Path) -> bool:
     return real.with_name(real.name + "-shm").exists()
 
 
-def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, list[Followed]]:
-    """What the replaced file has beyond the copy; nothing if it cannot be read.
+def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, list[Followed], Mapping[str, int]]:
+    """What the replaced file has beyond the copy, and the last number in its tables; nothing if it cannot be read.
 
     A create that is undecided in the copy may have been sent since: to send it again could pay twice. It was not sent
     if it is undecided in the replaced file too, after as many attempts.
@@ -181,10 +182,22 @@ def _compare(database: Path, draft: Path) -> tuple[list[Create], int | None, lis
                     "ORDER BY id"
                 ).fetchall()
             ]
+            numbers = dict(old.execute("SELECT name, seq FROM main.sqlite_sequence").fetchall())
     except (sqlite3.Error, StoreUnusable):  # damaged or missing
-        unchanged, known, missing, running = set(), {}, None, []
+        unchanged, known, missing, running, numbers = set(), {}, None, [], {}
     creates = [Create(TaskId(one), known.get(one)) for one in undecided if one in known or one not in unchanged]
-    return creates, missing, running
+    return creates, missing, running, numbers
+
+
+def _number_on(draft: Path, numbers: Mapping[str, int]) -> None:
+    """Have tables go on with the numbers of the replaced file: readers of the feed remember how far they have read."""
+    with closing(sqlite3.connect(draft)) as db, db:
+        for name, last in numbers.items():
+            known = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (name,)).fetchone()
+            if known is None and db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone():
+                db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, last))
+            elif known is not None and known[0] < last:
+                db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (last, name))
 
 
 def _finish(draft: Path, owner: os.stat_result) -> None:
