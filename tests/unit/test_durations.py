@@ -81,6 +81,14 @@ def test_what_is_learned_follows_changes_and_stays_small() -> None:
     assert known == MAX_KEYS
 
 
+def test_any_number_of_models_leaves_the_times_of_routes() -> None:
+    """Users name models: a burst of unknown ones hides neither its own route nor another one."""
+    durations, _ = NOTHING_LEARNED.learn([make_task(**ENDED, route="kling.text2video", model="a")] * LEAST_SAMPLES)
+    durations, _ = durations.learn([make_task(**ENDED, model=f"m-{n}", size="10s") for n in range(2 * MAX_KEYS)])
+    assert durations.usual(make_task(model="another")) == Usual(90.0, 90.0, 90.0, WINDOW)
+    assert durations.samples("kling.text2video") == LEAST_SAMPLES
+
+
 def test_what_is_expected_of_a_task() -> None:
     """The quantiles, and when it should be ready: at p50, later at p90, beyond that nobody knows."""
     durations = make_durations([60.0] * 6 + [100.0] * 4)

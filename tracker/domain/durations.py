@@ -27,7 +27,7 @@ WINDOW: Final = 100
 LEAST_SAMPLES: Final = 8
 """Fewer ended tasks say nothing about how long one takes."""
 MAX_KEYS: Final = 1000
-"""Of further keys the one that was not updated for the longest time is dropped."""
+"""Of further keys the one that was not updated for the longest time is dropped, those of whole routes last."""
 LATE_SHARE: Final = 0.95
 """A task that takes longer than this share of the others is late."""
 _RENEW_PLAN_AFTER: Final = 8
@@ -149,8 +149,10 @@ class Durations:
         for key, times in new.items():
             before = windows.pop(key, None)
             windows[key] = Window(times) if before is None else before.extended(times)
-        for key in list(windows)[: max(0, len(windows) - MAX_KEYS)]:
-            del windows[key]
+        if len(windows) > MAX_KEYS:
+            # users name models, and of those there may be any number: the times of whole routes go last
+            for key in sorted(windows, key=lambda key: key[1:] == ("", ""))[: len(windows) - MAX_KEYS]:
+                del windows[key]
         return Durations(windows), set(new)
 
     def times(self, keys: Iterable[Key]) -> dict[Key, tuple[float, ...]]:

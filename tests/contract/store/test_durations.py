@@ -99,7 +99,7 @@ async def test_the_number_of_keys_is_bounded(engine: OpenWorld) -> None:
     async with engine() as world:
         world.edit(
             "WITH RECURSIVE item (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM item WHERE n < ?) "
-            "INSERT INTO durations SELECT 'suno.route-' || n, '', '', '[1.0]', n FROM item",
+            "INSERT INTO durations SELECT 'suno.generate', 'm-' || n, '', '[1.0]', n FROM item",
             MAX_KEYS,
         )
         await world.learning.load()
@@ -109,5 +109,5 @@ async def test_the_number_of_keys_is_bounded(engine: OpenWorld) -> None:
         durations = await world.store.read_durations()
         assert world.edit("SELECT count(*) FROM durations") == [(MAX_KEYS,)]
         assert durations.samples("suno.generate") >= 1
-        kept = [n for n in range(1, MAX_KEYS + 1) if durations.samples(f"suno.route-{n}")]
+        kept = [n for n in range(1, MAX_KEYS + 1) if durations.times([("suno.generate", f"m-{n}", "")])]
         assert kept == list(range(3, MAX_KEYS + 1)), "two keys are new: the two oldest are gone"

@@ -24,13 +24,13 @@ _WRITE: Final = """
 """
 _DROP_OLDEST: Final = """
     DELETE FROM durations WHERE (route, model, size) IN (
-        SELECT route, model, size FROM durations ORDER BY updated_at
+        SELECT route, model, size FROM durations ORDER BY model = '' AND size = '', updated_at
         LIMIT max(0, (SELECT count(*) FROM durations) - :most))
 """
 
 
 def record_durations(tx: Transaction, windows: Mapping[Key, Sequence[float]]) -> None:
-    """Replace windows; those that were not updated for the longest time are dropped where there are too many."""
+    """Replace windows; where there are too many, those are dropped that `MAX_KEYS` says."""
     rows = [(*key, times) for key, times in windows.items()]
     tx.db.execute(_WRITE, {"rows": orjson.dumps(rows).decode(), "now": tx.in_ms()})
     tx.db.execute(_DROP_OLDEST, {"most": MAX_KEYS})
