@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import pytest
 
 from tests.kits.factories import make_new_task
 from tests.kits.upstream import KLING, RATE_LIMITED, Answer, UpstreamWorld, kling
-from tracker.domain.observation import Submission
-from tracker.domain.task import Status, SubmitState
+from tracker.domain.observation import Reading, Submission
+from tracker.domain.task import Reason, Status, SubmitState
 from tracker.errors import RequestInvalid, StoreUnavailable
+from tracker.providers.provider import Provider
+from tracker.providers.registry import Registry
+from tracker.providers.route import Route
 
 REFUSED: Answer = (400, {"code": 1201, "message": "bad", "request_id": "r"})
 
@@ -247,3 +251,40 @@ async def test_a_second_stop_signal_loses_no_answer(tmp_path: Path) -> None:
         submitted = await sending
         await world.submitter.drain(600.0)
         assert (await world.get(submitted.record.task.id)).task.external_id == "up-1"
+
+
+class _Misreading(Registry):
+    """Its providers have a bug: they cannot read the answers to creates."""
+
+    def provider_of(self, route: Route) -> Provider:
+        """A provider with the bug."""
+        faulty = copy(super().provider_of(route))
+        faulty.read_create = self.fail  # type: ignore[method-assign, assignment]
+        return faulty
+
+    def fail(self, *_: object) -> Reading:
+        """Fail as a bug does."""
+        raise IndexError("a bug")
+
+
+async def test_an_error_of_the_tracker_does_not_lose_a_paid_create(tmp_path: Path) -> None:
+    """The answer came, and reading it fails: the client gets its task, so neither side sends it again."""
+    async with UpstreamWorld(tmp_path, registry=_Misreading()) as world:
+        submitted = await world.submitter.submit(KLING)
+        task = submitted.record.task
+        assert (task.status, task.submit_state) == (Status.FAILED, SubmitState.AMBIGUOUS), "no callback is expected"
+        assert (task.reason, submitted.is_new) == (Reason.SUBMIT_UNKNOWN, True)
+        await world.sweep(60.0)
+        assert world.gateway.asked.count("POST kling") == 1
+
+
+async def test_an_error_of_who_is_told_about_creates_costs_no_answer(tmp_path: Path) -> None:
+    """Traces are made of them, which must not decide what becomes of a job."""
+
+    def fail(*_: object) -> None:
+        raise IndexError("a bug")
+
+    async with UpstreamWorld(tmp_path) as world:
+        world.submitter.calls.on_sent = fail
+        task = (await world.submitter.submit(KLING)).record.task
+        assert (task.submit_state, task.external_id) == (SubmitState.ACCEPTED, "up-1")

@@ -98,6 +98,7 @@ class UpstreamWorld(World):
         base_url: of another gateway than the one of this world.
         max_polls: of the poller.
         rate: requests per second of the account.
+        registry: of providers.
         policy: changes of the poll policy, for every provider.
     """
 
@@ -108,6 +109,7 @@ class UpstreamWorld(World):
         *,
         max_polls: int = MAX_POLLS,
         rate: float = NO_LIMIT,
+        registry: Registry | None = None,
         **policy: float,
     ) -> None:
         numbers = {"first_delay_s": 1.0, "min_interval_s": 1.0, "max_interval_s": 2.0, **policy}
@@ -119,6 +121,7 @@ class UpstreamWorld(World):
         self._base_url = base_url
         self._max_polls = max_polls
         self._rate = rate
+        self._registry = registry or Registry()
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -127,7 +130,7 @@ class UpstreamWorld(World):
         await super().__aenter__()
         store, clock, reconciler, breakers = self.store, self.clock, self.reconciler, self.breakers
         self.limits = limits = RateLimits({"default": self._rate}, clock)
-        registry, redactor = Registry(), Redactor()
+        registry, redactor = self._registry, Redactor()
         self._client = client = UpstreamClient(accounts, clock, limits, breakers)
         payloads = Payloads(redactor)
         intake = Intake(

@@ -14,6 +14,7 @@ from tracker.domain.observation import Reading, Submission
 from tracker.domain.task import Reason, UpstreamError
 from tracker.domain.upstream_http import WireReply
 from tracker.errors import NotSent, Unanswered
+from tracker.logs import get_logger
 from tracker.upstream.tallies import REQUEST_BOUNDS_S
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from tracker.providers.route import Route
     from tracker.upstream.client import UpstreamClient
     from tracker.upstream.payloads import Payloads
+
+log = get_logger(__name__)
+
+_UNEXPECTED = Reading(submission=Submission.AMBIGUOUS, detail="an error of the tracker itself; its log has it")
 
 
 class CreateCalls:
@@ -53,7 +58,10 @@ class CreateCalls:
     async def exchange(
         self, task: Task, route: Route, request: WireRequest, *, has_slot: bool
     ) -> tuple[WireReply | None, Reading | None]:
-        """Send a create: the answer, or the part that arrived with the reading that its incompleteness means."""
+        """Send a create: the answer, or the part that arrived with the reading that its incompleteness means.
+
+        Never raises: an unexpected error leaves it unknown whether the create was sent.
+        """
         timer, began = self.durations[route.name], self._clock.now()
         try:
             reply = await self._client.fetch(
@@ -73,21 +81,32 @@ class CreateCalls:
             if error.status is None:
                 return None, reading
             return WireReply(error.status, body=error.body, received_at=self._clock.now()), reading
+        except Exception:
+            log.exception("submit.failed", step="send", task=task.id, provider=task.provider)
+            return None, _UNEXPECTED
         self._report(task, began, None)
         return reply, None
 
     def _report(self, task: Task, began: datetime, error: str | None) -> None:
+        """Report a create; an error of who is told does not cost its answer."""
         if self.on_sent is not None:
-            self.on_sent(task, began, error)
+            try:
+                self.on_sent(task, began, error)
+            except Exception:
+                log.exception("submit.failed", step="report", task=task.id, provider=task.provider)
 
     async def read(
-        self, route: Route, provider: Provider, reply: WireReply | None, unread: Reading | None
+        self, task: Task, route: Route, provider: Provider, reply: WireReply | None, unread: Reading | None
     ) -> tuple[Reading, Payload]:
-        """The reading of an answer, and its payload; see `exchange` for the arguments."""
+        """The reading of an answer, and its payload; see `exchange` for the arguments and what is never raised."""
         if reply is not None:
-            reading, payload = await self._payloads.read(
-                reply.body, partial(provider.read_create, route, reply), lambda: reply.decoded
-            )
+            try:
+                reading, payload = await self._payloads.read(
+                    reply.body, partial(provider.read_create, route, reply), lambda: reply.decoded
+                )
+            except Exception:
+                log.exception("submit.failed", step="read", task=task.id, provider=task.provider)
+                return unread or _UNEXPECTED, None
             if unread is None or reading.submission is Submission.ACCEPTED:
                 return reading, payload  # in a partial answer only an id counts: it proves the acceptance
         assert unread is not None  # noqa: S101 - there is an answer, or a reading of its absence

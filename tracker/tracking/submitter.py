@@ -244,7 +244,7 @@ class Submitter:
             reply, unread = await self.calls.exchange(task, route, request, has_slot=has_slot)
         finally:
             self._unanswered.discard(task_id)
-        reading, payload = await self.calls.read(route, provider, reply, unread)
+        reading, payload = await self.calls.read(task, route, provider, reply, unread)
         if unread is None:
             reading = self._alarms.apply_answer(
                 task, fall_back(reading, task.model, record.fallbacks), is_new=new is not None
