@@ -24,7 +24,7 @@ from tracker.sandbox import DEFAULT_KEY, Chaos, Sandbox
 ENV = {KEY_ENV: DEFAULT_KEY}
 CONFIG = "tracker.toml"
 CHECKS = (
-    *("creation", "polling", "callback", "duplicate callbacks", "failed task", "output storage"),
+    *("creation", "polling", "callback", "duplicate callbacks", "task failure", "output storage"),
     *("quota message", "policy message", "hook"),
 )
 HOOK = '[[hooks]]\nname = "note"\non = ["task.finished"]\nrun = ["/bin/true"]\n'
@@ -44,7 +44,7 @@ async def examine(directory: Path, *more: str, **env: str) -> Ran:
 def launch_lines(ran: Ran) -> dict[str, Json]:
     """The lines after those of the plain checklist."""
     lines = ran.json["checks"]
-    first = next(n for n, line in enumerate(lines) if line["check"] in {"creation", "failed task", "sandbox"})
+    first = next(n for n, line in enumerate(lines) if line["check"] in {"creation", "task failure", "sandbox"})
     assert all((line["state"] == "failed") is bool(line["fix"]) for line in lines)
     assert ran.json["ok"] is (ran.code == 0)
     return {line["check"]: line for line in lines[first:]}
@@ -130,22 +130,26 @@ async def test_a_request_that_is_not_refused_is_the_job(tmp_path: Path) -> None:
         creates = [(create["route"], create["outcome"]) for create in gateway.state()["creates"]]
     lines = launch_lines(ran)
     assert (ran.code, creates) == (0, [("kling.image", "accepted")]), lines
-    assert "is the job" in lines["failed task"]["detail"]
+    assert "is the job" in lines["task failure"]["detail"]
     assert (lines["duplicate callbacks"]["state"], lines["callback"]["state"]) == ("ok", "ok")
 
 
-async def test_a_callback_that_never_comes(tmp_path: Path) -> None:
-    """Polling finds the end; the lines of the callback say until when it was waited for, and what to do."""
+async def test_a_callback_that_never_comes_and_a_hook_that_fails(tmp_path: Path) -> None:
+    """Polling finds the end; the lines say how long the callback was waited for, which delivery failed, what to do."""
     request = {"customMode": False, "instrumental": False, "model": "V5", "prompt": "a kite [sandbox: callback=lost]"}
     data = ("--route", "suno.generate", "--data", orjson.dumps(request).decode(), "--timeout", "2")
     async with Sandbox(duration_s=0.3) as gateway:
-        setting = Setting(gateway=gateway.base_url, tables=HOOK + "[archive]\nenabled = false\n")
+        tables = HOOK.replace("/bin/true", "/bin/false") + "[archive]\nenabled = false\n"
+        setting = Setting(gateway=gateway.base_url, tables=tables)
         async with running_daemon(tmp_path, setting):
             ran = await examine(tmp_path, "--account", "default", "--yes", "--json", *data)
     lines = launch_lines(ran)
     assert (ran.code, lines["polling"]["state"]) == (1, "ok")
     assert lines["callback"]["detail"] == f"no callback came until 2 s after the end, at {setting.url}/callbacks/"
     assert "let the proxy and the firewall pass POST to /callbacks/" in lines["callback"]["fix"]
+    assert lines["hook"]["detail"].startswith("note for task.succeeded: ")
+    assert lines["hook"]["detail"].endswith("(exit 1)")
+    assert "tracker hooks test note tries it" in lines["hook"]["fix"]
     assert (lines["duplicate callbacks"]["state"], lines["output storage"]["state"]) == ("skipped", "skipped")
 
 
@@ -157,8 +161,8 @@ async def test_a_refused_account_gets_no_job(tmp_path: Path) -> None:
         assert len(gateway.state()["creates"]) == 1
     lines = launch_lines(ran)
     assert ran.code == 1
-    assert (lines["failed task"]["state"], lines["creation"]["state"]) == ("failed", "skipped")
-    assert lines["failed task"]["fix"] == "top up the account at the provider"
+    assert (lines["task failure"]["state"], lines["creation"]["state"]) == ("failed", "skipped")
+    assert lines["task failure"]["fix"] == "top up the account at the provider"
 
 
 @pytest.mark.parametrize(
@@ -200,12 +204,15 @@ async def test_what_cannot_be_a_job_sends_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_fault_of_the_installation_sends_nothing(tmp_path: Path) -> None:
-    """Without a daemon, or with a key that the service rejects, no job is paid."""
+    """Without a daemon, with a key that the service rejects, or with a hook that cannot run, no job is paid."""
     async with Sandbox() as gateway:
         Setting(gateway=gateway.base_url, is_called_back=False).write(tmp_path)
         alone = launch_lines(await examine(tmp_path, "--account", "default", "--yes", "--json"))
         wrong = await examine(tmp_path, "--account", "default", "--yes", "--json", GATEWAY_KEY="sk-wrong-not-real")
+        Setting(gateway=gateway.base_url, is_called_back=False, tables=HOOK.replace("true", "no-such")).write(tmp_path)
+        hookless = await examine(tmp_path, "--account", "default", "--yes", "--json")
         assert gateway.state()["creates"] == []
+    assert launch_lines(hookless)["creation"]["detail"] == "no job was sent: first fix hook note"
     assert alone["creation"]["fix"] == f"start one with: tracker serve --config {tmp_path}/tracker.toml"
     assert launch_lines(wrong)["creation"]["detail"] == "no job was sent: first fix service of default"
 

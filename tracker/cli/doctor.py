@@ -30,8 +30,10 @@ from tracker.filesystem import is_store
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.backup_files import refuse_damaged
 
-_NEEDED = ("configuration", "API token", "public_url", "disk", "store")
-"""Checks that must not fail before a job is paid, besides those of its account."""
+_OF_ACCOUNT = ("key of ", "service of ", "account ")
+"""Begin the names of checks of one account."""
+_UNRELATED = frozenset({"models", "trouble"})
+"""Checks that may fail before a job is paid."""
 _STYLES = {"ok": "green", "failed": "red", "skipped": "yellow"}
 _WIDTH = max(map(len, _STYLES))
 
@@ -106,6 +108,12 @@ def _check_usage(*, full: bool, account: str | None) -> None:
             raise click.UsageError(f"--{name.removesuffix('_s')} needs --full --account NAME")
 
 
+def _concerns(check: str, account: str) -> bool:
+    """Whether a job on this account is not to be paid while a check fails."""
+    of_account = next((prefix for prefix in _OF_ACCOUNT if check.startswith(prefix)), None)
+    return check not in _UNRELATED and (of_account is None or check == of_account + account)
+
+
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
     """SIGTERM ends the command like Ctrl-C: what it made is removed."""
@@ -131,9 +139,8 @@ def _launch_lines(session: Session, options: Options | None, before: Sequence[Li
         return
     from tracker.cli.launch_account import check_account
 
-    name = options.account
-    needed = {*_NEEDED, f"key of {name}", f"service of {name}", f"account {name}"}
-    if wrong := [line.check for line in before if line.state == "failed" and line.check in needed]:
+    wrong = [line.check for line in before if line.state == "failed" and _concerns(line.check, options.account)]
+    if wrong:
         yield Line("creation", "skipped", f"no job was sent: first fix {', '.join(dict.fromkeys(wrong))}")
         return
     yield from check_account(session, options)
@@ -196,7 +203,7 @@ def _check_store(config: Config) -> tuple[Line, list[Model] | None]:
 
 def _echo(line: Line) -> None:
     colour = _STYLES[line.state]
-    text = f"{line.check}: {localize(line.detail, datetime.now(UTC))}"
+    text = f"{line.check}: {for_same_config(localize(line.detail, datetime.now(UTC)))}"
     echo_columns((line.state.ljust(_WIDTH), text), indent=0, style=lambda state: click.style(state, fg=colour))
     if line.fix:
         echo_columns((" " * _WIDTH, f"-> {for_same_config(line.fix)}"), indent=0)

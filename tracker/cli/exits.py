@@ -43,7 +43,9 @@ def severity_mark(priority: int) -> str:
     return f"<{priority}>" if is_journal(os.environ) else ""
 
 
-_COMMAND = re.compile(r"\btracker (?:serve|doctor|track|wait|(?:db|config|deliveries|hooks) [a-z]+)\b")
+_COMMAND = re.compile(
+    r"\btracker (?:serve|doctor|track|wait|why|list|cancel|adopt|events|(?:db|config|deliveries|hooks) [a-z]+)\b"
+)
 
 
 def for_same_config(line: str) -> str:

@@ -75,7 +75,7 @@ _FIXES = {
     checks.DUPLICATES: "tracker events ID shows both; report it",
     checks.FAILED_TASK: "tracker why ID shows what the service answered",
     checks.STORAGE: "make room, or correct [archive]; then: tracker why ID",
-    checks.HOOK: "tracker deliveries list --status dead, and tracker deliveries show DELIVERY, show what it printed",
+    checks.HOOK: "tracker deliveries list shows all",
 }
 _ONLY_SANDBOX = "cannot be provoked on a real account; doctor --full without --account checks it"
 
@@ -341,7 +341,7 @@ class _Run:
         ran = []
         for task_id in filter(None, (self.job_id, self.refused_id)):
             with suppress(CheckSkipped):
-                ran.append(checks.check_deliveries(self._delivered(task_id)))
+                ran.append(checks.check_deliveries(self._delivered(task_id), _fix_of_delivery))
         if not ran:
             raise CheckSkipped("no hook is for the events of these tasks")
         return "; ".join(dict.fromkeys(ran))
@@ -371,6 +371,11 @@ class _Run:
     def _left(self) -> str:
         tasks = count(len(list(filter(None, (self.job_id, self.refused_id)))), "task")
         return f"{tasks} in the database, and what was archived of them: tracker list --label {LABEL}={self.name}"
+
+
+def _fix_of_delivery(delivery: Json) -> str:
+    hook, delivery_id = clean(delivery["hook"]), clean(delivery["id"])
+    return f"tracker deliveries show {delivery_id} shows what it printed; tracker hooks test {hook} tries it"
 
 
 def _post(url: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:

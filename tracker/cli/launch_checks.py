@@ -25,7 +25,7 @@ CREATION = "creation"
 POLLING = "polling"
 CALLBACK = "callback"
 DUPLICATES = "duplicate callbacks"
-FAILED_TASK = "failed task"
+FAILED_TASK = "task failure"
 STORAGE = "output storage"
 POLICY = "policy message"
 QUOTA = "quota message"
@@ -88,8 +88,8 @@ class Seen:
 
     @property
     def is_delivered(self) -> bool:
-        """Whether no hook still has to run for it."""
-        return not any(delivery["status"] in _OPEN for delivery in self.deliveries)
+        """Whether no hook still has to run for it; one that failed is not waited for, although it is tried again."""
+        return not any(delivery["status"] in _OPEN and not delivery["error"] for delivery in self.deliveries)
 
     @property
     def is_stored(self) -> bool:
@@ -168,8 +168,12 @@ def check_message(task: Json, reasons: Iterable[str]) -> str:
     return f'{describe_end(task)}; users read "{clean(task["user_message"])}"'
 
 
-def check_deliveries(seen: Seen) -> str:
+def check_deliveries(seen: Seen, find_fix: Callable[[Json], str | None] = lambda _delivery: None) -> str:
     """Every delivery of a task succeeded; which hooks ran, as text.
+
+    Args:
+        seen: the task.
+        find_fix: what to do about a delivery that failed; None: what is usual.
 
     Raises:
         CheckFailed: one did not.
@@ -177,8 +181,9 @@ def check_deliveries(seen: Seen) -> str:
     """
     for delivery in seen.deliveries:
         if delivery["status"] != "succeeded":
-            error = clean(delivery["error"] or "it has not ended in time")
-            raise CheckFailed(f"{delivery['hook']} for {delivery['event']}: {delivery['status']} ({error})")
+            error = delivery["error"] or "it has not ended in time"
+            what = f"{delivery['hook']} for {delivery['event']}: {delivery['status']} ({error})"
+            raise CheckFailed(clean(what), find_fix(delivery))
     if not seen.deliveries:
         raise CheckSkipped("no hook is for the events of this task")
     ran = dict.fromkeys(f"{delivery['hook']} for {delivery['event']}" for delivery in seen.deliveries)

@@ -197,10 +197,9 @@ class _Checks:
         return f"{_UNPAID.route}: {message}; tracker status shows it"
 
     def _policy(self) -> str:
-        refused, rejected = (
-            checks.check_message(self._end_of(scenario).task, {"policy_rejected"}) for scenario in (_REFUSED, _REJECTED)
-        )
-        return f"{_REFUSED.route}, refused at once: {refused}; {_REJECTED.route}, refused at its end: {rejected}"
+        checks.check_message(self._end_of(_REJECTED).task, {"policy_rejected"})
+        refused = checks.check_message(self._end_of(_REFUSED).task, {"policy_rejected"})
+        return f"{_REFUSED.route} (at once; {_REJECTED.route} at its end): {refused}"
 
     def _hook(self) -> str:
         if self._ignored:

@@ -223,7 +223,8 @@ def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _ac
             offsets[account.base_url] = offset_s
         if key and answer.status == HTTPStatus.UNAUTHORIZED and "invalid_api_key" in str(answer.json):
             fix = _fix_key(config, name)
-            yield Line(check, "failed", f"{account.base_url} rejects the key of account {name}", fix)
+            source = account.api_key_file or account.api_key_env
+            yield Line(check, "failed", f"{account.base_url} rejects the key of account {name} in {source}", fix)
         elif not has_lists(name):
             yield Line(check, "ok", f"{account.base_url} answers (HTTP {answer.status}); the key was not tested")
         elif answer.status in _DOWN:
@@ -314,5 +315,5 @@ def check_public_url(config: Config, daemon: Daemon) -> Line:
         found, is_answered = str(error), False
     if daemon.peer.kind == "free" and not is_answered:
         return Line("public_url", "skipped", f"not checked, because the daemon is not running ({base}: {found})")
-    fix = f"start the daemon, and {proxy_fix}"
+    fix = proxy_fix if daemon.serves == "same" else f"start the daemon, and {proxy_fix}"
     return Line("public_url", "failed", f"{base} does not lead to a tracker ({found})", fix)
