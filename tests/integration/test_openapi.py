@@ -134,6 +134,7 @@ async def test_responses_match_the_description(world: ServerWorld) -> None:
         ("explain_task", f"/v1/tasks/{pending}/why", None),
         ("get_output", f"/v1/tasks/{task_id}/outputs/0", None),
         ("get_output", f"/v1/tasks/{task_id}/outputs/7", None),
+        ("export_task", f"/v1/tasks/{task_id}/export", None),
         ("list_archive", f"/v1/tasks/{task_id}/archive", None),
         ("redrive_archive", f"/v1/tasks/{task_id}/archive", None),
         ("poll_task", f"/v1/tasks/{task_id}/poll", None),

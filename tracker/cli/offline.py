@@ -8,18 +8,22 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tracker import __version__
 from tracker.cli.client import Json
 from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure
 from tracker.daemon.provider_files import read_registry
 from tracker.domain.attempts import delivery_detail_json
-from tracker.domain.records import delivery_json, event_json, page_json, task_json
+from tracker.domain.exports import export_json
+from tracker.domain.records import delivery_json, event_json, page_json, task_json, to_json
 from tracker.domain.report import ReportFilter
 from tracker.domain.task import TaskId
 from tracker.domain.text import sentence
 from tracker.domain.user_messages import use_messages
 from tracker.domain.why import explain
 from tracker.errors import DeliveryNotFound, RequestInvalid, StoreDamaged, TaskNotFound
+from tracker.logs import Redactor
 from tracker.server.queries import DELIVERY_LIST, REPORT, TASK_LIST, Parameter, parse_query, refuse_unknown_names
+from tracker.server.schemas import RouteView
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.backup_files import damaged
 from tracker.store.values import DeliveryFilter, TaskFilter
@@ -58,6 +62,14 @@ class Offline:
     def events(self, task_id: str) -> Json:
         """The history of a task."""
         return {"items": list(map(event_json, self._run(lambda reader: reader.list_events(TaskId(task_id)))))}
+
+    def export(self, task_id: str) -> Json:
+        """The document of a task, see `tracker.domain.exports`."""
+        found = self._run(lambda reader: reader.read_export(TaskId(task_id)))
+        route = read_registry(self._config.providers_path).find_route(found.record.task.route)
+        shown = None if route is None else to_json(RouteView, route, route=route.name)
+        redactor = Redactor(self._config.known_secrets())
+        return export_json(found, route=shown, tracker=__version__, at=datetime.now(UTC), redact=redactor.value)
 
     def why(self, task_id: str) -> Json:
         """The explanation of a task, without what only a running daemon knows."""

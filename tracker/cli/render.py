@@ -46,7 +46,12 @@ def clean_text(value: object) -> str:
 def echo_json(value: Json) -> None:
     """Write JSON to standard output."""
     # a stream would escape characters that it cannot encode as Python does, not as JSON
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_utf_8(), default=_decode_fragment))
+    click.echo(as_json_text(value, escaped=not _is_utf_8()))
+
+
+def as_json_text(value: Json, *, escaped: bool = False) -> str:
+    """JSON as it is shown."""
+    return json.dumps(value, indent=2, ensure_ascii=escaped, default=_decode_fragment)
 
 
 def echo_json_line(value: Json) -> None:

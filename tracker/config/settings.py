@@ -250,6 +250,14 @@ class Config(Section):
         parts = [part for hook in self.hooks for part in (self.hook_secret(hook) or "").split()]
         return [secret for secret in [*found, *in_hooks, *parts] if secret]
 
+    def known_secrets(self) -> list[str]:
+        """The same as far as this user may read them."""
+        found = []
+        for look_up in self.lookups():
+            with suppress(ConfigError):
+                found.append(look_up())
+        return [secret for secret in found if secret]
+
     def lookups(self) -> Iterator[Callable[[], str | None]]:
         """A function for each secret that the file names."""
         yield from (self.api_token, self._given_callback_secret, self.tracing_headers)

@@ -61,9 +61,14 @@ def disambiguate(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
     )
 
 
+def is_signing(parameter: str) -> bool:
+    """Whether a query parameter with this name signs a URL, or dates its signature."""
+    return _SIGNING.fullmatch(parameter) is not None
+
+
 def _unsigned(url: str) -> str:
     base, _, query = url.partition("?")
-    parameters = [part for part in query.split("&") if part and not _SIGNING.fullmatch(part.partition("=")[0])]
+    parameters = [part for part in query.split("&") if part and not is_signing(part.partition("=")[0])]
     return f"{base}?{'&'.join(parameters)}" if parameters else base
 
 

@@ -1,4 +1,4 @@
-"""Judge a history again: the task that its events lead to. Must not know how either is stored."""
+"""Judge a history again: the task that its events lead to, and what each event does. Must not know how it is stored."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tracker.domain.observation import Observation, Reading, Source, dedupe_key
+from tracker.domain.observation import NOTHING, Observation, Reading, Source, dedupe_key
 from tracker.domain.outputs import output_identity
 from tracker.domain.task import Status, SubmitState, Task
-from tracker.domain.transitions import decide
+from tracker.domain.transitions import Outcome, decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tracker.domain.transitions import Decision
 
 _REPEATED = "dup:"
 """Begins the key of an event that records a repetition."""
@@ -51,16 +52,85 @@ def rederive(stored: Task, history: Sequence[PastEvent]) -> Task | None:
     """
     if history[0].from_status is not Status.PENDING if history else stored.status.is_terminal:
         return None
-    task = _beginning(stored)
+    # one that was never sent but has an upstream id was registered
+    task = _beginning(stored, is_registered=stored.submit_attempts == 0 and stored.external_id is not None)
     for event in history:
-        if event.key.startswith(_REPEATED):
-            continue
-        if event.source is Source.SUBMIT and task.submit_state is SubmitState.QUEUED:
-            task = replace(task, submit_state=SubmitState.SENDING)  # sending leaves no event, only its answer does
-        is_trusted = _is_trusted(stored, event)
-        observation = Observation(stored.id, event.source, event.at, event.reading, is_trusted=is_trusted)
-        task = decide(task, observation, event.at).task
+        if not event.key.startswith(_REPEATED):
+            task = _judge_again(task, event.at, event.source, event.reading, is_trusted(stored, event)).task
     return task
+
+
+class ReplayEvent(Struct, frozen=True, rename={"from_status": "from", "to_status": "to"}):
+    """An event with all that judging it again needs, and with what came of it.
+
+    Attributes:
+        from_status, to_status: the task's status before and after.
+        is_judged: False for a repetition, and for a note about the files of the task: these change nothing.
+        is_trusted: False for a callback that could not end the task.
+    """
+
+    seq: int
+    at: datetime
+    source: Source
+    outcome: Outcome
+    from_status: Status
+    to_status: Status
+    detail: str
+    reading: Reading = NOTHING
+    is_judged: bool = True
+    is_trusted: bool = True
+
+
+class ReplayStep(Struct, frozen=True):
+    """What an event does when it is judged again."""
+
+    event: ReplayEvent
+    outcome: Outcome
+    from_status: Status
+    to_status: Status
+
+    @property
+    def is_same(self) -> bool:
+        """Whether it does what it did."""
+        event = self.event
+        replayed = (self.outcome, self.from_status, self.to_status)
+        return replayed == (event.outcome, event.from_status, event.to_status)
+
+
+def is_judged(event: PastEvent) -> bool:
+    """Whether an event is an observation of its own: no repetition, and no note about files."""
+    return not event.key.startswith(_REPEATED) and not (event.source is Source.CLOCK and event.reading == NOTHING)
+
+
+def run_again(
+    stored: Task, history: Sequence[ReplayEvent], *, is_registered: bool
+) -> tuple[list[ReplayStep], Task] | None:
+    """Run a task's history through the state machine again, event by event; see `rederive`.
+
+    Args:
+        stored: the stored task.
+        history: all its events, oldest first.
+        is_registered: whether it was created elsewhere.
+
+    Returns:
+        What each event does, and the task at the end; None where retention has removed the beginning of the history.
+    """
+    if history[0].from_status is not Status.PENDING if history else stored.status.is_terminal:
+        return None
+    task, steps = _beginning(stored, is_registered=is_registered), []
+    for event in history:
+        before, outcome = task.status, event.outcome
+        if event.is_judged:
+            decision = _judge_again(task, event.at, event.source, event.reading, event.is_trusted)
+            task, outcome = decision.task, decision.outcome
+        steps.append(ReplayStep(event, outcome, before, task.status))
+    return steps, task
+
+
+def _judge_again(task: Task, at: datetime, source: Source, reading: Reading, is_trusted: bool) -> Decision:  # noqa: FBT001 - called for each event
+    if source is Source.SUBMIT and task.submit_state is SubmitState.QUEUED:
+        task = replace(task, submit_state=SubmitState.SENDING)  # sending leaves no event, only its answer does
+    return decide(task, Observation(task.id, source, at, reading, is_trusted=is_trusted), at)
 
 
 def differences(stored: Task, derived: Task) -> list[tuple[str, str, str]]:
@@ -84,9 +154,8 @@ def _text(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _beginning(stored: Task) -> Task:
-    """The task at its creation. One that was never sent but has an upstream id was registered."""
-    is_registered = stored.submit_attempts == 0 and stored.external_id is not None
+def _beginning(stored: Task, *, is_registered: bool) -> Task:
+    """The task at its creation."""
     return Task(
         id=stored.id,
         route=stored.route,
@@ -103,10 +172,10 @@ def _beginning(stored: Task) -> Task:
     )
 
 
-def _is_trusted(stored: Task, event: PastEvent) -> bool:
+def is_trusted(stored: Task, event: PastEvent) -> bool:
     """Whether an event was trusted to end its task: only its key shows that, and only a callback can lack it."""
     status = event.reading.status
     if event.source is not Source.CALLBACK or status is None or not status.is_terminal:
         return True
     untrusted = Observation(stored.id, event.source, event.at, event.reading, is_trusted=False)
-    return not event.key.startswith(dedupe_key(untrusted))
+    return not event.key.removeprefix(_REPEATED).startswith(dedupe_key(untrusted))

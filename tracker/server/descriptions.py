@@ -207,6 +207,7 @@ FIELDS_OF: Final[Mapping[str, Mapping[str, str]]] = {
 
 _BASES: Final[Mapping[str, str]] = {
     "DeliveryDetail": "DeliveryRecord",
+    "ExportedEventView": "EventRecord",
     "FeedEventView": "EventRecord",
     "NotReadyView": "ProblemView",
     "OverBudgetView": "ProblemView",

@@ -124,6 +124,7 @@ OPERATIONS: Final = (
         queries.FILE_HEADERS,
         plain={200: _FILE, 206: _FILE, 302: "", 304: "", 416: ""},
     ),
+    Operation("GET", "/v1/tasks/{id}/export", READ, tasks.export_task, {200: schemas.ExportView}, (503,)),
     Operation("GET", "/v1/tasks/{id}/archive", READ, outputs.list_archive, {200: Items[ArchiveView]}, (503,)),
     Operation("POST", "/v1/tasks/{id}/archive", SUBMIT, outputs.redrive_archive, {200: Items[ArchiveView]}, (503,)),
     Operation("POST", "/v1/tasks/{id}/poll", SUBMIT, tasks.poll_task, {200: TaskView}, (503,)),

@@ -13,8 +13,18 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from tracker.domain.ai_models import Model
+from tracker.domain.attempts import DeliveryDetail
 from tracker.domain.pruning import Pruned
-from tracker.domain.records import CostView, FeedEventView, HookView, IgnoredFileView, Json
+from tracker.domain.records import (
+    ArchiveView,
+    CostView,
+    EventRecord,
+    FeedEventView,
+    HookView,
+    IgnoredFileView,
+    Json,
+    TaskView,
+)
 from tracker.domain.request_fields import Field as RequestField
 from tracker.domain.scopes import Scope
 from tracker.domain.statuses import Reason
@@ -189,6 +199,29 @@ class ActedView(Struct):
 
     matched: Annotated[int, Meta(description="How many tasks or deliveries match.")]
     done: Annotated[int, Meta(description="How many were polled, canceled or retried; 0 in a dry run.")]
+
+
+class ExportedEventView(EventRecord, frozen=True, kw_only=True, rename={"from_status": "from", "to_status": "to"}):
+    """An event, and what a replay needs of it."""
+
+    reading: Annotated[dict[str, Any], Meta(description="What was understood of it.")]
+    is_judged: Annotated[bool, Meta(description="False for a repetition and for a note about files.")]
+    is_trusted: Annotated[bool, Meta(description="False for a callback that could not end the task.")]
+
+
+class ExportView(Struct):
+    """All that is stored of a task, without secrets: for tracker replay."""
+
+    format: Annotated[str, Meta(description="The format of this document.")]
+    tracker: Annotated[str, Meta(description="The version of the program.")]
+    schema: Annotated[int, Meta(description="The version of the store's schema.")]
+    exported_at: Annotated[datetime, Meta(description="When.")]
+    route: Annotated[RouteView | None, Meta(description="Its route; null if it is no longer known.")]
+    task: Annotated[TaskView, Meta(description="The task.")]
+    events: Annotated[list[ExportedEventView], Meta(description="Its history, oldest first.")]
+    deliveries: Annotated[list[DeliveryDetail], Meta(description="Its hook runs, oldest first.")]
+    archives: Annotated[list[ArchiveView], Meta(description="The copies of its outputs.")]
+    state: Annotated[dict[str, Any], Meta(description="The task as the state machine sees it.")]
 
 
 class RetriedView(Struct):

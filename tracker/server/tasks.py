@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from tracker.domain.records import cost_json, delivery_json, event_json, page_json
+from tracker import __version__
+from tracker.domain.exports import export_json
+from tracker.domain.records import cost_json, delivery_json, event_json, page_json, to_json
 from tracker.domain.task import ExternalId, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
@@ -32,6 +34,7 @@ from tracker.server.schemas import (
     Key,
     RegisterBody,
     ResubmitBody,
+    RouteView,
     SubmitBody,
     parse_body,
     parse_new_task,
@@ -234,6 +237,17 @@ async def _field_notes(services: Services, task: Task) -> list[str]:
     unknown = route.fields.find_unknown(request) if isinstance(request, Mapping) else []
     notes = (f"Field {_shown(problem)} of the request: {problem.msg}" for problem in unknown)
     return [note if note.endswith("?") else f"{note}." for note in notes]
+
+
+async def export_task(services: Services, request: web.Request) -> web.Response:
+    """Get all that is stored of a task as one document without secrets, for tracker replay."""
+    export = await services.store.read_export(_task_id(request))
+    route = services.registry.find_route(export.record.task.route)
+    shown = None if route is None else to_json(RouteView, route, route=route.name)
+    now, redact = services.clock.now(), services.payloads.redacted
+    # payloads may be large
+    document = await asyncio.to_thread(export_json, export, route=shown, tracker=__version__, at=now, redact=redact)
+    return json_response(document)
 
 
 async def poll_task(services: Services, request: web.Request) -> web.Response:

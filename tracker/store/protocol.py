@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.attempts import DeliveryDetail
     from tracker.domain.durations import Durations, Key
+    from tracker.domain.exports import TaskExport
     from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.observation import Observation
     from tracker.domain.pruning import Cutoffs, PrunablePage, Pruned, StepSize, StoredFile
@@ -102,6 +103,9 @@ class Reader(Protocol):
 
     async def read_history(self, task_id: TaskId) -> TaskHistory:
         """What explains the state of a task, in one transaction and without payloads, see `tracker.domain.why`."""
+
+    async def read_export(self, task_id: TaskId) -> TaskExport:
+        """All that is stored of a task, in one transaction."""
 
     async def read_durations(self) -> Durations:
         """How long tasks took that succeeded, up to now."""

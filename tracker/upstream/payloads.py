@@ -48,6 +48,10 @@ class Payloads:
         async with self._turn:
             return await asyncio.to_thread(work)
 
+    def redacted(self, value: object) -> object:
+        """Decoded JSON without secrets."""
+        return self._redactor.value(value)
+
     async def read(
         self, body: bytes, read: Callable[[], Reading], decoded: Callable[[], Decoded]
     ) -> tuple[Reading, Payload]:

@@ -69,6 +69,19 @@ class Connections:
         async with self._connection() as connection:
             return list(await connection.execute_fetchall(sql, parameters))  # type: ignore[arg-type]  # rows are tuples
 
+    async def rows_of(self, *queries: tuple[str, Sequence[Any]]) -> list[list[Row]]:
+        """The rows of several look-ups in one state of the database.
+
+        Raises:
+            StoreUnavailable: the file cannot be read now.
+        """
+        async with self._connection() as connection:
+            await connection.execute("BEGIN")
+            try:
+                return [list(await connection.execute_fetchall(sql, values)) for sql, values in queries]  # type: ignore[arg-type]  # rows are tuples
+            finally:
+                await connection.execute("ROLLBACK")
+
     @asynccontextmanager
     async def search(self) -> AsyncIterator[None]:
         """Admit one search, which consists of any number of `bounded_rows`.

@@ -13,7 +13,7 @@ from tracker.domain.ids import shown_id
 from tracker.domain.lenient_json.large import LARGE_BYTES
 from tracker.domain.task import TaskId
 from tracker.errors import DeliveryNotFound, TaskNotFound
-from tracker.store.sqlite import alarms, costs, counts, gauges, lists, model_lists, pruning, slots, walks
+from tracker.store.sqlite import alarms, costs, counts, gauges, lists, model_lists, pruning, slots, task_export, walks
 from tracker.store.sqlite.connections import Connections
 from tracker.store.sqlite.durations import read_durations
 from tracker.store.sqlite.events import (
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.attempts import DeliveryDetail
     from tracker.domain.durations import Durations
+    from tracker.domain.exports import TaskExport
     from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
@@ -150,7 +151,7 @@ class SqliteReader:
     async def get_task(self, task_id: TaskId) -> TaskRecord:
         rows = await self._rows(f"SELECT {RECORD_COLUMNS} FROM tasks WHERE id = ?", (task_id,))
         if not rows:
-            raise TaskNotFound(f"no task has the id {shown_id(task_id)}; tracker list shows the ids")
+            raise _no_task(task_id)
         return (await self._decoded(record_from, rows))[0]
 
     def walk_tasks(self, wanted: TaskFilter) -> AsyncIterator[Sequence[TaskId]]:
@@ -203,8 +204,14 @@ class SqliteReader:
     async def read_history(self, task_id: TaskId) -> TaskHistory:
         rows = await self._rows(SELECT_HISTORY, (task_id,))
         if not rows:
-            raise TaskNotFound(f"no task has the id {shown_id(task_id)}; tracker list shows the ids")
+            raise _no_task(task_id)
         return history_from(rows[0])
+
+    async def read_export(self, task_id: TaskId) -> TaskExport:
+        found = await task_export.read_export(self._lookups, task_id)
+        if found is None:
+            raise _no_task(task_id)
+        return found
 
     async def read_durations(self) -> Durations:
         return await read_durations(self._rows)
@@ -288,3 +295,7 @@ class SqliteReader:
 
     async def stats(self) -> dict[str, Any]:
         return {**await counts.stats(self._rows, self._now_ms()), "log_bytes": log_bytes(self._path)}
+
+
+def _no_task(task_id: TaskId) -> TaskNotFound:
+    return TaskNotFound(f"no task has the id {shown_id(task_id)}; tracker list shows the ids")
