@@ -81,9 +81,8 @@ async def test_a_full_disk_names_the_directory(tmp_path: Path) -> None:
     assert "cannot start: File too large" in line["detail"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM stop the daemon for the checks and remove its files."""
+def test_a_signal_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SIGTERM, like Ctrl-C, stops the daemon for the checks and removes its files."""
     Setting(is_called_back=False).write(tmp_path)
     command = [sys.executable, "-u", "-m", "tracker", "doctor", "--full", "--config", str(tmp_path / CONFIG)]
     env = {"PATH": os.defpath, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
@@ -92,7 +91,7 @@ def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) 
         for line in running.stdout:
             if "creation:" in line:
                 assert list(tmp_path.glob("tracker-doctor-*"))
-                running.send_signal(number)
+                running.send_signal(signal.SIGTERM)
                 break
         _, err = running.communicate(timeout=WITHIN_S)
     assert (running.returncode, err.strip()) == (130, "interrupted")
@@ -153,16 +152,38 @@ async def test_a_callback_that_never_comes_and_a_hook_that_fails(tmp_path: Path)
     assert (lines["duplicate callbacks"]["state"], lines["output storage"]["state"]) == ("skipped", "skipped")
 
 
-async def test_a_refused_account_gets_no_job(tmp_path: Path) -> None:
-    """The first request is refused for lack of credit: no other follows, and the line says what to do."""
-    async with Sandbox(chaos=Chaos(create_quota=1.0)) as gateway:
+@pytest.mark.parametrize(
+    ("chaos", "fix"),
+    [
+        (Chaos(create_quota=1.0), "top up the account at the provider"),
+        (Chaos(create_garbled=1.0), "tracker why"),
+    ],
+)
+async def test_no_job_follows_a_request_that_may_be_charged(tmp_path: Path, chaos: Chaos, fix: str) -> None:
+    """The first request is refused for lack of credit, or may have been accepted: no other follows it."""
+    async with Sandbox(chaos=chaos) as gateway:
         async with running_daemon(tmp_path, Setting(gateway=gateway.base_url)):
             ran = await examine(tmp_path, "--account", "default", "--yes", "--json")
         assert len(gateway.state()["creates"]) == 1
     lines = launch_lines(ran)
     assert ran.code == 1
     assert (lines["task failure"]["state"], lines["creation"]["state"]) == ("failed", "skipped")
-    assert lines["task failure"]["fix"] == "top up the account at the provider"
+    assert fix in lines["task failure"]["fix"]
+
+
+async def test_a_busy_service_gets_the_job_after_the_refusal_is_canceled(tmp_path: Path) -> None:
+    """A 503 for a model that does not exist is no refusal: its task is canceled, and the job is sent."""
+    data = {"model_name": "kling-v3", "prompt": "a kite [sandbox: create=503]"}
+    arguments = ("--route", "kling.image", "--data", orjson.dumps(data).decode())
+    async with Sandbox(duration_s=0.3) as gateway:
+        async with running_daemon(tmp_path, Setting(gateway=gateway.base_url, tables=HOOK + ARCHIVE)) as api:
+            ran = await examine(tmp_path, "--account", "default", "--yes", "--json", *arguments)
+            job, canceled = (await api.get("/v1/tasks"))["items"]
+        creates = [create["outcome"] for create in gateway.state()["creates"]]
+    lines = launch_lines(ran)
+    assert (ran.code, lines["task failure"]["state"], lines["creation"]["state"]) == (0, "skipped", "ok")
+    assert (canceled["reason"], job["status"]) == ("canceled", "SUCCEEDED")
+    assert creates == ["503", "503", "accepted"]
 
 
 @pytest.mark.parametrize(
@@ -186,20 +207,16 @@ def test_wrong_usage_checks_nothing(arguments: tuple[str, ...], text: str) -> No
 
 
 async def test_what_cannot_be_a_job_sends_nothing(tmp_path: Path) -> None:
-    """An account that does not exist, a route without a task, an account of a declared provider."""
+    """An account that does not exist, and one of a declared provider, whose routes have no complete examples."""
     (tmp_path / "providers.d").mkdir()
     (tmp_path / "providers.d" / "luma.toml").write_bytes(list_shipped()["luma"].read_bytes())
     async with Sandbox() as gateway:
         setting = Setting(gateway=gateway.base_url, tables=account("luma", gateway.base_url))
         async with running_daemon(tmp_path, setting):
             unknown = await examine(tmp_path, "--account", "nope", "--yes", "--json")
-            sync = await examine(
-                tmp_path, "--account", "default", "--yes", "--json", "--route", "openai.chat", "--data", "{}"
-            )
             declared = await examine(tmp_path, "--account", "luma", "--yes", "--json")
         assert gateway.state()["creates"] == []
     assert launch_lines(unknown)["creation"]["fix"] == "configured accounts: default, luma"
-    assert launch_lines(sync)["creation"]["detail"].endswith("it has no task to follow")
     assert launch_lines(declared)["creation"]["fix"].startswith("name --route ROUTE and --data JSON")
 
 

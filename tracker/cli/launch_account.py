@@ -69,11 +69,9 @@ _FIX_OF_REASON = {
     "submit_unknown": "look for the job in the console of the service, then: tracker adopt ID EXTERNAL_ID",
 }
 _FIXES = {
-    checks.CREATION: "tracker why ID shows what the service answered",
     checks.POLLING: "tracker why ID shows what the service answers; check base_url of the account",
     checks.CALLBACK: "let the proxy and the firewall pass POST to /callbacks/ of public_url from the internet",
     checks.DUPLICATES: "tracker events ID shows both; report it",
-    checks.FAILED_TASK: "tracker why ID shows what the service answered",
     checks.STORAGE: "make room, or correct [archive]; then: tracker why ID",
     checks.HOOK: "tracker deliveries list shows all",
 }
@@ -121,7 +119,7 @@ class _Run:
         name: the value of the label of its tasks.
         refused_id: the task whose request names a model that does not exist.
         job_id: the task that is paid.
-        is_stopped: no job must be sent.
+        may_send: a job may be sent, since none was accepted and none can have been.
         poll_error: why the daemon did not poll.
     """
 
@@ -132,13 +130,13 @@ class _Run:
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     refused_id: str | None = None
     job_id: str | None = None
-    is_stopped: bool = False
+    may_send: bool = False
     poll_error: str | None = None
 
     def lines(self) -> Iterator[Line]:
         """The checks, in the order in which they can be made."""
         yield self._line(checks.FAILED_TASK, self._refused)
-        if self.is_stopped:
+        if not (self.may_send or self.job_id):
             yield Line(checks.CREATION, "skipped", f"no job was sent, because of the line {checks.FAILED_TASK}")
         else:
             created = self._line(checks.CREATION, self._created)
@@ -187,22 +185,27 @@ class _Run:
         """A request for a model that does not exist fails without a charge."""
         route, request = self.job.route, self.job.request
         if model_of(request) is None:
+            self.may_send = True
             raise CheckSkipped(f"a request of {route} names no model, so no request of it is certain to be refused")
         try:
             task = self._submit(with_model(request, NO_MODEL))
         except Refused as refusal:
+            self.may_send = True
             raise CheckSkipped(f"the tracker refuses a model that does not exist itself: {refusal.lines[0]}") from None
         task_id = self.refused_id = str(task["id"])
         if task["external_id"] is not None or task["status"] in {"RUNNING", "SUCCEEDED"}:
             self.job_id, self.refused_id = task_id, None
             raise CheckSkipped(f"{route} accepts a model that does not exist, so this request is the job")
-        if not has_ended(task) and self._is_unsent(task_id):
+        if not has_ended(task):
+            why, is_unsent = self._why(task_id), self._is_unsent(task_id)
+            if not is_unsent:
+                raise CheckFailed(f"{route}: {why}", f"tracker why {task_id} shows what you can do")
             self.client.post(task_path(task_id, "cancel"))
-            raise CheckSkipped(f"{route} did not refuse a model that does not exist: {self._why(task_id)}")
-        if not has_ended(task) or task["reason"] not in _FREE:
-            self.is_stopped = True
-            what = checks.describe_end(task) if has_ended(task) else self._why(task_id)
-            raise CheckFailed(f"{route}: {what}", self._fix_of(task))
+            self.may_send = self._is_unsent(task_id)
+            raise CheckSkipped(f"{route} did not refuse a model that does not exist: {why}")
+        if task["reason"] not in _FREE:
+            raise CheckFailed(f"{route}: {checks.describe_end(task)}", self._fix_of(task))
+        self.may_send = True
         return f"{route}, for a model that does not exist: {checks.check_message(task, _FREE)}"
 
     def _created(self) -> str:
@@ -350,10 +353,12 @@ class _Run:
 
     def _line(self, name: str, check: checks.Check) -> Line:
         task_id = self.job_id or self.refused_id or "ID"
-        return run_check(name, check, {key: fix.replace("ID", task_id) for key, fix in _FIXES.items()})
+        fixes = {key: fix.replace("ID", task_id) for key, fix in _FIXES.items()}
+        unknown = f"tracker list --label {LABEL}={self.name} shows whether there is a task, and how it goes on"
+        return run_check(name, check, {**fixes, checks.CREATION: unknown, checks.FAILED_TASK: unknown})
 
     def _fix_of(self, task: Json) -> str:
-        fix = _FIX_OF_REASON.get(task["reason"] or "submit_unknown", "tracker why ID shows more")
+        fix = _FIX_OF_REASON.get(task["reason"], "tracker why ID shows more")
         return fix.replace(" ID", f" {task['id']}").replace("ROUTE", self.job.route)
 
     def _delivered(self, task_id: str) -> Seen:
