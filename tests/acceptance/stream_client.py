@@ -9,8 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from tracker.cli.client import Client
-from tracker.cli.stream import follow_stream
+from tracker.client import Client, GapView
 
 
 def main() -> None:
@@ -18,10 +17,9 @@ def main() -> None:
     url, path = sys.argv[1], Path(sys.argv[2])
     known = path.read_text().split() if path.exists() else []
     handled = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for message in follow_stream(Client(url, None), {}, int(known[-1]) if known else 0):
-        if message.kind in {"task", "gap"}:
-            line = f"{message.data['seq']}\n" if message.kind == "task" else f"gap{message.data}\n"
-            os.write(handled, line.encode())  # one write: a kill leaves no part of a line
+    for event in Client(url).stream(int(known[-1]) if known else 0):
+        line = f"gap {event}\n" if isinstance(event, GapView) else f"{event.seq}\n"
+        os.write(handled, line.encode())  # one write: a kill leaves no part of a line
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from tests.kits.streams import Stream, open_stream, open_unread, seqs
 from tests.kits.waiting import WITHIN_S, until
 from tracker.cli.client import Client
 from tracker.cli.exits import Refused, Unreachable
-from tracker.cli.stream import Message, follow_stream
+from tracker.client.sse import Message
 from tracker.domain.observation import Source
 from tracker.domain.task import Reason, Status, TaskId
 from tracker.tracking.feed import TURNS
@@ -500,7 +500,7 @@ async def test_a_page_waits_for_the_next_event(world: ServerWorld) -> None:
 
 async def test_commands_follow_the_stream(world: ServerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events and gaps; after a lost connection from where it was."""
-    monkeypatch.setattr("tracker.cli.stream.RETRY_S", 0.01)
+    monkeypatch.setattr("tracker.client.retries.FIRST_PAUSE_S", 0.01)
     tasks = await make_history(world, 3, at_once=1)
     world.edit("DELETE FROM events WHERE task_id = ?", tasks[1])
     messages: asyncio.Queue[Message] = asyncio.Queue()
@@ -508,9 +508,9 @@ async def test_commands_follow_the_stream(world: ServerWorld, monkeypatch: pytes
     client = Client(str(world.client.make_url("")), None)
 
     def follow() -> None:
-        for message in follow_stream(client, {"route": "suno.generate"}, 0):
+        for message in client.transport.follow({"route": "suno.generate"}, 0, patience_s=20):
             loop.call_soon_threadsafe(messages.put_nowait, message)
-            if message.kind == "task" and message.data["seq"] == 7:
+            if message.kind == "task" and message.json["seq"] == 7:
                 return
 
     following = asyncio.ensure_future(asyncio.to_thread(follow))
@@ -519,7 +519,7 @@ async def test_commands_follow_the_stream(world: ServerWorld, monkeypatch: pytes
         async with asyncio.timeout(20):
             while (message := await messages.get()).kind != kind:
                 assert message.kind in {"ping", "open"}, message
-            return message.data
+            return message.json if message.data else message.why
 
     await get("open")
     assert [(await get("task"))["seq"] for _ in range(2)] == [1, 2]
@@ -533,9 +533,9 @@ async def test_commands_follow_the_stream(world: ServerWorld, monkeypatch: pytes
     assert (await get("task"))["seq"] == 7
     await following
     with pytest.raises(Refused, match="no such route"):
-        await asyncio.to_thread(next, follow_stream(client, {"route": "suno.generat"}))
+        await asyncio.to_thread(next, client.follow({"route": "suno.generat"}, patience_s=20))
     with pytest.raises(Unreachable, match="no daemon answers"):
-        await asyncio.to_thread(next, follow_stream(Client("127.0.0.1:1", None), {}))
+        await asyncio.to_thread(next, Client("127.0.0.1:1", None).follow({}, patience_s=20))
 
 
 async def test_events_are_followed_from_the_command_line(world: ServerWorld, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ RULES: Mapping[str, Rule] = {
     "clock":       Rule("", ""),
     "filesystem":  Rule("errors",                                   ""),
     "domain":      Rule("errors",                                   "msgspec orjson"),
+    "client":      Rule("errors domain",                            "aiohttp msgspec standardwebhooks"),
     "logs":        Rule("errors",                                   "structlog orjson"),
     "config":      Rule("errors filesystem domain",         "pydantic"),
     "providers":   Rule("errors domain",                            "pydantic jmespath msgspec orjson"),

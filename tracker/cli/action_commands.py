@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import click
 
-from tracker.cli.client import ANSWER_S, Json, task_path
+from tracker.cli.client import Json
 from tracker.cli.exits import FAILED, USAGE, Failure
 from tracker.cli.query_commands import filter_options, filter_query
 from tracker.cli.render import describe_state, echo_result
 from tracker.cli.session import Session, json_option, with_session
+from tracker.client import calls
+from tracker.client.calls import Call
 from tracker.domain.text import count
 
-_POLL_ANSWER_S = 300.0
-"""The daemon answers after the upstream."""
 _MANY_ANSWER_S = 3600.0
 """An action on a million tasks takes minutes."""
 _WORDS = {
@@ -49,7 +50,7 @@ def poll(
     if (filters := _choose(task_id, filter_query(labels, options), is_dry=dry_run)) is not None:
         echo_acted(act_on_many(session, "poll", filters, dry_run=dry_run), "poll", as_json=as_json, is_dry=dry_run)
         return
-    task = _act(session, str(task_id), "poll", _POLL_ANSWER_S, as_json=as_json)
+    task = _act(session, str(task_id), calls.poll, as_json=as_json)
     if task["external_id"] is None:
         click.echo("the service has named no id for this task, so the tracker could not ask", err=True)
 
@@ -77,7 +78,7 @@ def cancel(
     """
     filters = _choose(task_id, filter_query(labels, options), is_dry=dry_run)
     if filters is None:
-        _act(session, str(task_id), "cancel", ANSWER_S, as_json=as_json)
+        _act(session, str(task_id), calls.cancel, as_json=as_json)
         return
     if not (dry_run or yes):
         matched = act_on_many(session, "cancel", filters, dry_run=True)["matched"]
@@ -118,7 +119,7 @@ def echo_acted(answer: Json, action: str, *, as_json: bool, is_dry: bool) -> Non
     echo_result(answer, lambda _answer: click.echo(f"{named}; {rest}"), as_json=as_json)
 
 
-def _act(session: Session, task_id: str, action: str, answer_s: float, *, as_json: bool) -> Json:
-    task = session.client.post(task_path(session.full_id(task_id), action), answer_s=answer_s)
+def _act(session: Session, task_id: str, action: Callable[[str], Call], *, as_json: bool) -> Json:
+    task = session.client.read(action(session.full_id(task_id)))
     echo_result(task, lambda task: click.echo(describe_state(task)), as_json=as_json)
     return task

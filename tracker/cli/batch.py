@@ -10,7 +10,6 @@ import hashlib
 import json
 import shlex
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from tracker.cli.exits import FAILED, INTERRUPTED, USAGE, WARNING, Failure, Refu
 from tracker.cli.render import clean, echo_json
 from tracker.cli.session import Session
 from tracker.cli.waiting import describe_failure, exit_code_of, follow, has_ended
+from tracker.client import calls
 from tracker.domain.text import NotText, count, decode_text
 
 EPILOG = """A line of a batch is {"route": …, "request": {…}}, with "labels", "account" and "idempotency_key" if wanted;
@@ -31,8 +31,6 @@ ROUTE, --label and --account hold for lines without their own. All lines are che
 line without an idempotency key gets one from the content of the file and its number: running the same command again
 after an interruption sends nothing twice. A file that was changed is a new batch, and all of it is sent."""
 
-STRICT = "handling=strict"
-"""The preference that unknown fields are refused."""
 MAX_LINE_BYTES = 32 * 1024 * 1024
 """The daemon takes no larger request."""
 _ANSWER_S = 60.0
@@ -203,7 +201,7 @@ def _check(
     prices: list[Mapping[str, Json]] = []
     for line in lines:
         try:
-            task, price = session.client.check(line.body, {"Prefer": STRICT}, answer_s=_ANSWER_S)
+            task, price = session.client.check(line.body, strict=True, answer_s=_ANSWER_S)
             if task:
                 known[line.number] = task
             elif price:
@@ -236,14 +234,7 @@ def _texts_of(refusal: Refused) -> Iterator[str]:
 
 def _send(session: Session, line: Line) -> Json:
     """The task of a line; made, or found by its key."""
-    deadline = time.monotonic() + _UNDECIDED_S
-    while True:
-        try:
-            return session.client.post("/v1/tasks", line.body, {"Prefer": "respond-async"}, answer_s=_ANSWER_S)
-        except Refused as refusal:
-            if refusal.kind != "submit-in-flight" or time.monotonic() > deadline:
-                raise
-        time.sleep(0.5)
+    return session.client.send(calls.submit(**line.body, wait=False), undecided_s=_UNDECIDED_S).json
 
 
 def _wait(session: Session, source: str, tasks: list[Json], timeout_s: float | None, *, as_json: bool) -> None:

@@ -1,29 +1,32 @@
-"""Client of the daemon's HTTP API, over TCP or a Unix socket.
+"""The daemon for commands: `tracker.client`, with its errors as lines and exit codes.
 
-Built on the standard library for a fast start. Redirects are never followed: the token must not reach another host.
+Nothing is repeated, unless a command waits: commands tell at once that no daemon answers, or use the file.
 """
 
 from __future__ import annotations
 
-import http.client
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, Failure, Refused, Unreachable
-from tracker.daemon.peers import make_connection
+from tracker.client import calls
+from tracker.client.answers import Answer
+from tracker.client.calls import ANSWER_S, SUBMIT_ANSWER_S, Call, task_path
+from tracker.client.connections import accept_many_headers
+from tracker.client.errors import AnswerInvalid, ApiError, ClientError
+from tracker.client.errors import Unreachable as NoAnswer
+from tracker.client.sse import Message
+from tracker.client.transport import Transport
 
-CONNECT_S = 5.0
-ANSWER_S = 30.0
-_PIECE_BYTES = 256 * 1024
+__all__ = ["ANSWER_S", "SUBMIT_ANSWER_S", "Client", "Json", "task_path", "token_line"]
 
 Json = Any
 
 _CODES = {400: USAGE, 401: BAD_CONFIG, 403: BAD_CONFIG, 413: USAGE, 422: USAGE}
+
+accept_many_headers()
 
 
 class Client:
@@ -38,150 +41,110 @@ class Client:
     """
 
     def __init__(self, url: str, token: str | None) -> None:
-        if re.fullmatch(r"[^/:@]+:\d+|\[[^/@]+\]:\d+", url):  # host:port, as in server.listen
-            url = f"http://{url}"
-        self.url = url.rstrip("/")
+        try:
+            self.transport = Transport(url, token, patience_s=0)
+        except ValueError as error:
+            raise Failure([f"--url: {error}"], USAGE) from None
         self._has_token = token is not None
-        self._headers = {"User-Agent": "tracker"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        with suppress(ValueError):  # an invalid host or port
-            parts = urlsplit(self.url)
-            if parts.scheme == "unix" or (parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0):
-                return
-        raise Failure([f"--url: {url!r} is not a daemon URL; write http://host:port or unix:/path"], USAGE)
+
+    @property
+    def url(self) -> str:
+        """The URL of the daemon."""
+        return self.transport.url
+
+    def send(
+        self,
+        call: Call,
+        *,
+        patience_s: float = 0,
+        undecided_s: float = 0,
+        on_failure: Callable[[ClientError], object] | None = None,
+    ) -> Answer:
+        """The answer to a call, see `Transport.send`.
+
+        Raises:
+            Failure: there is none, or the daemon refuses the call.
+        """
+        with self.failures():
+            return self.transport.send(call, patience_s=patience_s, undecided_s=undecided_s, on_failure=on_failure)
+
+    def read(self, call: Call) -> Json:
+        """The JSON that a call is answered with; raises as `send`."""
+        return self.send(call).json
 
     def get(self, path: str, query: Mapping[str, str] | None = None, *, answer_s: float = ANSWER_S) -> Json:
         """The JSON of a GET."""
-        return self._read(*self._call("GET", f"{path}?{urlencode(query)}" if query else path, None, {}, answer_s))
-
-    def readiness(self) -> Json:
-        """The JSON of ``/readyz``, which is an error response while the daemon is not ready."""
-        status, value = self._call("GET", "/readyz", None, {}, ANSWER_S)
-        is_known = isinstance(value, dict) and "ready" in value
-        return value if is_known else self._read(status, value)
+        return self.read(Call("GET", path, query or {}, answer_s=answer_s))
 
     def post(
         self, path: str, body: Json = None, headers: Mapping[str, str] | None = None, *, answer_s: float = ANSWER_S
     ) -> Json:
         """The JSON that a POST is answered with."""
-        return self._read(*self._call("POST", path, body, headers or {}, answer_s))
+        return self.read(Call("POST", path, body=body, headers=headers or {}, answer_s=answer_s))
 
-    def check(self, body: Json, headers: Mapping[str, str], *, answer_s: float = ANSWER_S) -> tuple[Json, Json]:
+    def readiness(self) -> Json:
+        """The JSON of ``/readyz``, which is an error response while the daemon is not ready."""
+        with self.failures():
+            try:
+                return self.transport.read(Call("GET", "/readyz"))
+            except ApiError as error:
+                if "ready" not in error.problem:
+                    raise
+                return dict(error.problem)
+
+    def check(self, body: Json, *, strict: bool, answer_s: float = ANSWER_S) -> tuple[Json, Json]:
         """Have a submit checked: the task of its key, if that is known, and the price of a new one."""
-        payload = {**body, "dry_run": True}
-        status, value, priced = self._exchange("POST", "/v1/tasks", payload, headers, answer_s)
-        return self._read(status, value), _decode((priced.get("Tracker-Price") or "").encode())
+        answer = self.send(calls.check(body, strict=strict, answer_s=answer_s))
+        return answer.json, calls.read_price(answer.headers)
 
-    def save(self, path: str, *sinks: Callable[[bytes], object], answer_s: float = ANSWER_S) -> None:
-        """Pass the body of a GET to each of the sinks, piece by piece."""
-        try:
-            with self._request("GET", path, None, {}, answer_s) as answer:
-                if answer.status != HTTPStatus.OK:
-                    self._read(answer.status, _decode(answer.read()))
-                    raise Failure([f"{self.url} answered {answer.status} instead of a file"], FAILED)
-                while piece := answer.read(_PIECE_BYTES):
-                    for sink in sinks:
-                        sink(piece)
-        except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-            raise Unreachable(f"the daemon at {self.url} closed the connection ({_why(error)})") from error
+    def save(self, call: Call, *sinks: Callable[[bytes], object]) -> None:
+        """Pass the body that a call is answered with to each of the sinks; raises as `send`."""
+        with self.failures():
+            self.transport.save(call, *sinks)
 
-    def lines(
-        self, path: str, query: Mapping[str, str], headers: Mapping[str, str], *, silence_s: float
-    ) -> Iterator[bytes]:
-        """The lines of the body of a GET as they come, each with its end.
+    def follow(self, query: Mapping[str, str], *, patience_s: float) -> Iterator[Message]:
+        """Follow the stream of events from now on, see `Transport.follow`.
 
         Raises:
-            Unreachable: the connection ended, or nothing came for ``silence_s`` seconds.
+            Failure: no daemon answers, or not again in time; or it refuses the stream.
         """
-        try:
-            with self._request(
-                "GET", f"{path}?{urlencode(query)}" if query else path, None, headers, silence_s
-            ) as answer:
-                if answer.status != HTTPStatus.OK:
-                    self._read(answer.status, _decode(answer.read()))
-                    raise Failure([f"{self.url} answered {answer.status} instead of a stream"], FAILED)
-                yield b""  # it has begun
-                while line := answer.readline():
-                    yield line
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"the daemon at {self.url} closed the stream ({_why(error)})") from error
-        raise Unreachable(f"the daemon at {self.url} closed the stream")
-
-    def _call(
-        self, method: str, path: str, body: Json, headers: Mapping[str, str], answer_s: float
-    ) -> tuple[int, Json]:
-        """The status of a response, and its JSON; None without."""
-        return self._exchange(method, path, body, headers, answer_s)[:2]
-
-    def _exchange(
-        self, method: str, path: str, body: Json, headers: Mapping[str, str], answer_s: float
-    ) -> tuple[int, Json, Mapping[str, str]]:
-        """The same with the headers of the response."""
-        payload = None if body is None else json.dumps(body).encode()
-        sent = {"Accept": "application/json", **headers}
-        if payload is not None:
-            sent["Content-Type"] = "application/json"
-        try:
-            with self._request(method, path, payload, sent, answer_s) as answer:
-                status, text, received = answer.status, answer.read(), dict(answer.headers)
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"the daemon at {self.url} gave no answer ({_why(error)})", is_sent=True) from error
-        return status, _decode(text), received
+        with self.failures():
+            yield from self.transport.follow(query, patience_s=patience_s)
 
     @contextmanager
-    def _request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], answer_s: float
-    ) -> Iterator[http.client.HTTPResponse]:
-        connection, prefix = make_connection(self.url, CONNECT_S)
-        with closing(connection):
-            try:
-                connection.connect()
-            except (OSError, http.client.HTTPException) as error:
-                line = f"no daemon answers at {self.url} ({_why(error)}); start one with: tracker serve"
-                raise Unreachable(line) from error
-            connection.sock.settimeout(answer_s)
-            connection.request(method, prefix + path, body, {**self._headers, **headers})
-            yield connection.getresponse()
-
-    def _read(self, status: int, value: Json) -> Json:
-        """The JSON of a success; of any other response the error."""
-        is_empty = value is None and status != HTTPStatus.NO_CONTENT
-        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES and not is_empty:
-            return value
-        code = UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CODES.get(status, FAILED)
-        if status == HTTPStatus.UNAUTHORIZED:
-            raise Failure([token_line(self.url, is_sent=self._has_token)], code)
-        refusal = Refused(problem_lines(status, value, self.url), code, value)
-        if refusal.kind == "scope":
-            refusal.lines[-1] += " Set TRACKER_API_TOKEN to a token with that scope."
-        raise refusal
+    def failures(self) -> Iterator[None]:
+        """Turn errors of the client into those of commands."""
+        try:
+            yield
+        except NoAnswer as error:
+            if error.is_sent:
+                raise Unreachable(str(error), is_sent=True) from error
+            line = f"no daemon answers at {self.url} ({error.why}); start one with: tracker serve"
+            raise Unreachable(line) from error
+        except AnswerInvalid as error:
+            raise Refused([str(error)], _code_of(error.status), None) from error
+        except ApiError as error:
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                raise Failure([token_line(self.url, is_sent=self._has_token)], BAD_CONFIG) from error
+            lines = _lines_of(error)
+            if error.kind == "scope":
+                lines[-1] += " Set TRACKER_API_TOKEN to a token with that scope."
+            raise Refused(lines, _code_of(error.status), error.problem) from error
 
 
-def _decode(text: bytes) -> Json:
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return None
+def _code_of(status: int) -> int:
+    return UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _CODES.get(status, FAILED)
 
 
-def task_path(task_id: str, *rest: str) -> str:
-    """The path of a task, or of something below it."""
-    return "/".join(["/v1/tasks", quote(task_id, safe=""), *rest])
-
-
-def problem_lines(status: int, problem: Json, url: str) -> list[str]:
-    """One line per error of an RFC 9457 answer."""
-    if not isinstance(problem, dict) or "title" not in problem:
-        return [f"{url} answered {status}, which is not an answer of a tracker; check the address"]
-    errors = problem.get("errors") or []
-    if not errors:
-        return [str(problem.get("detail") or problem["title"])]
-    return [f"{_place(error.get('loc') or ())}: {error.get('msg', '')}" for error in errors]
+def _lines_of(refusal: ApiError) -> list[str]:
+    """One line per error of a refused call."""
+    return [f"{_place(error.loc)}: {error.msg}" for error in refusal.errors] or [refusal.detail]
 
 
 def _place(loc: Sequence[object]) -> str:
     """Where an error is: the option, or the field of the body."""
-    place = ".".join(map(str, loc[1:] if loc[:1] == ["query"] else loc))
-    return f"--{place}" if loc[:1] == ["query"] else place
+    place = ".".join(map(str, loc[1:] if loc[:1] == ("query",) else loc))
+    return f"--{place}" if loc[:1] == ("query",) else place
 
 
 def token_line(url: str, *, is_sent: bool) -> str:
@@ -190,11 +153,3 @@ def token_line(url: str, *, is_sent: bool) -> str:
         fix = "set TRACKER_API_TOKEN to the one that it was started with, or restart it"
         return f"the daemon at {url} refuses this API token: {fix}"
     return f"the daemon at {url} requires an API token: set TRACKER_API_TOKEN, or run as root"
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error) or type(error).__name__

@@ -19,6 +19,7 @@ from tracker.cli.exits import Failure
 from tracker.cli.local_checks import Line
 from tracker.cli.render import clean, describe_error
 from tracker.cli.waiting import has_ended
+from tracker.client import calls
 from tracker.domain.text import count, size
 
 CREATION = "creation"
@@ -133,7 +134,7 @@ def compare_files(client: Client, task: Json) -> str:
         raise CheckFailed(f"{count(len(missing), 'file')} of {len(files)} not in the archive: {_why_not(client, task)}")
     for output in files:
         digest = hashlib.sha256()
-        client.save(task_path(str(task["id"]), "outputs", str(output["n"])), digest.update)
+        client.save(calls.get_output(str(task["id"]), output["n"]), digest.update)
         if digest.hexdigest() != output["sha256"]:
             raise CheckFailed(f"{clean(output['path'])} has another SHA-256 than when it was stored")
     total = size(sum(output["bytes"] for output in files))

@@ -16,6 +16,7 @@ import click
 from tracker.cli.client import Client, Json
 from tracker.cli.exits import FAILED, USAGE, Failure, Refused
 from tracker.cli.render import clean, describe_amount
+from tracker.client import calls
 from tracker.domain.ai_models import model_of, with_model
 
 CHEAP_ROUTES = ("kling.image", "suno.generate", "seedance.video", "dashscope.video", "openai.video", "kling.omni-video")
@@ -93,7 +94,7 @@ def choose_job(client: Client, options: Options) -> Job:
             raise Failure([f"--route {name}: it has no task to follow; name another route"], USAGE)
         request = _fitting(route) if options.request is None else options.request
         try:
-            _known, price = client.check({"route": name, "request": request, "account": options.account}, {})
+            _known, price = client.check(calls.make_body(name, request, account=options.account), strict=False)
         except Refused as refusal:
             refusals.append(refusal)
         else:

@@ -30,7 +30,7 @@ from tracker.cli.render import (
     echo_why,
 )
 from tracker.cli.session import Session, echo_rest, json_option, with_session
-from tracker.cli.stream import follow_stream
+from tracker.cli.waiting import RESTART_S
 from tracker.domain.text import about, count
 from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, parse_time
 
@@ -185,16 +185,17 @@ def events(session: Session, task_id: str | None, *, follow: bool, as_json: bool
 def _follow_events(session: Session, task_id: str | None, *, as_json: bool) -> None:
     client = session.client
     query = {} if task_id is None else {"task": session.task_id(task_id, lambda q: client.get("/v1/tasks", q))}
-    for message in follow_stream(client, query):
+    for message in client.follow(query, patience_s=RESTART_S):
         match message.kind:
             case "task" if as_json:
-                echo_json_line(message.data)
+                echo_json_line(message.json)
             case "task":
-                echo_event(message.data)
+                echo_event(message.json)
             case "gap":
-                click.echo(f"retention has removed events {message.data['from']} to {message.data['to']}", err=True)
+                gap = message.json
+                click.echo(f"retention has removed events {gap['from']} to {gap['to']}", err=True)
             case "lost":
-                click.echo(f"{message.data}; waiting for it", err=True)
+                click.echo(f"{message.why}; waiting for it", err=True)
             case _:
                 pass
 

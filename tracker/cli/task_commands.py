@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from tracker.cli.batch import EPILOG, STRICT, submit_batch
+from tracker.cli.batch import EPILOG, submit_batch
 from tracker.cli.client import Json, task_path
 from tracker.cli.exits import (
     FAILED,
@@ -32,13 +32,13 @@ from tracker.cli.exits import (
 from tracker.cli.query_commands import parse_labels
 from tracker.cli.render import clean, clean_text, describe_amount, describe_state, echo_json, echo_result, localize
 from tracker.cli.session import Session, json_option, with_session
-from tracker.cli.waiting import ARCHIVE_ENDS, archive_items, describe_failure, exit_code_of, follow, has_ended
+from tracker.cli.waiting import describe_failure, exit_code_of, follow, has_ended
+from tracker.client import calls
+from tracker.client.calls import Call
+from tracker.client.downloads import ENDS, archive_items
 from tracker.domain.text import NotText, about, decode_text
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_SUBMIT_ANSWER_S = 300.0
-"""The daemon answers after the first attempt, which has the result of a synchronous route."""
 
 _ARCHIVE_S = 20.0
 """How long ``--wait`` waits for the archive after the end."""
@@ -96,47 +96,50 @@ def submit(
     if batch is not None:
         if click.get_current_context().get_parameter_source("data") is ParameterSource.COMMANDLINE or idempotency_key:
             raise click.UsageError("a batch has requests and keys in its file; leave out --data and --idempotency-key")
-        defaults = _body(route=route, labels=labels, account=account)
+        given = {"route": route, "labels": labels, "account": account}
+        defaults = {name: value for name, value in given.items() if value is not None}
         submit_batch(session, batch, defaults, strict=strict, dry_run=dry_run, **output)
         return
     if route is None:
         raise click.UsageError("Missing argument 'ROUTE'.")
     # a generated key makes a repetition safe when the response is lost
     key = f"cli-{uuid.uuid4()}" if idempotency_key is None else idempotency_key
-    body = _body(route=route, request=read_data(data), labels=labels, account=account)
+    request = read_data(data)
     if dry_run:
-        _known, price = session.client.check(body, {"Prefer": STRICT} if strict else {})
+        body = calls.make_body(route, request, labels=labels, account=account)
+        _known, price = session.client.check(body, strict=strict)
         if as_json := output["as_json"]:
             echo_json({"price": price})
         shown = f" it would cost about {describe_amount(price)};" if price and not as_json else ""
         click.echo(f"the request is valid;{shown} nothing was sent", err=True)
         return
     try:
-        task = _create(session, body, {"Idempotency-Key": key}, strict=strict)
+        create = partial(calls.submit, route, request, labels=labels, account=account, idempotency_key=key)
+        task = _create(session, create, strict=strict)
     except Unreachable as error:
         hint = f"to see the result, run the same command again with --idempotency-key {key}"
         raise Failure([*error.lines, *([hint] if error.is_sent else [])], error.exit_code) from error
     _finish(session, task, **output)
 
 
-def _create(session: Session, body: Json, headers: dict[str, str], *, strict: bool) -> Json:
+def _create(session: Session, create: Callable[..., Call], *, strict: bool) -> Json:
     """Create a task. Fields that no document names are warned about before anything is sent.
 
     Raises:
         Failure: with ``strict``, or because of the answer on a terminal.
     """
-    post = partial(session.client.post, "/v1/tasks", body, answer_s=_SUBMIT_ANSWER_S)
     try:
-        return post(headers | {"Prefer": STRICT})
+        return session.client.read(create(strict=True))
     except Refused as refusal:
         if strict or refusal.kind != "unknown-fields":
             raise
         for error in refusal.errors:
             name = ".".join(map(str, error["loc"][1:]))
             click.echo(clean(f"{severity_mark(WARNING)}warning: {name}: {error['msg']}"), err=True)
+    call = create()
     if sys.stdin.isatty() and not click.confirm("Send it all the same? It may be charged.", err=True):
-        raise Failure([f"nothing was sent; the fields: tracker routes {body['route']}"], FAILED)
-    return post(headers)
+        raise Failure([f"nothing was sent; the fields: tracker routes {call.body['route']}"], FAILED)
+    return session.client.read(call)
 
 
 @click.command()
@@ -158,8 +161,7 @@ def track(
     **output: Any,  # noqa: ANN401 - see _finish
 ) -> None:
     """Follow a task that was created elsewhere and has the id EXTERNAL_ID at the service; print its id."""
-    body = _body(route=route, external_id=external_id, labels=labels, account=account)
-    _finish(session, session.client.post("/v1/tasks", body), **output)
+    _finish(session, session.client.read(calls.track(route, external_id, labels=labels, account=account)), **output)
 
 
 @click.command("wait")
@@ -206,9 +208,7 @@ def resubmit(
     first = session.client.get(task_path(session.full_id(task_id)))
     if not yes and (charge := _possible_charge(first)):
         _confirm_charge(charge)
-    headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-    path = task_path(str(first["id"]), "resubmit")
-    _finish(session, session.client.post(path, {"confirm": True}, headers, answer_s=_SUBMIT_ANSWER_S), **output)
+    _finish(session, session.client.read(calls.resubmit(str(first["id"]), idempotency_key)), **output)
 
 
 def _possible_charge(task: Json) -> str | None:
@@ -244,12 +244,8 @@ def adopt(session: Session, task_id: str, external_id: str, *, as_json: bool) ->
 
     The id is in the console of the service. A task that was given up stays FAILED until its success is reported.
     """
-    task = session.client.post(task_path(session.full_id(task_id), "adopt"), {"external_id": external_id})
+    task = session.client.read(calls.adopt(session.full_id(task_id), external_id))
     echo_result(task, lambda task: click.echo(describe_state(task)), as_json=as_json)
-
-
-def _body(**fields: object) -> Json:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def read_data(data: str) -> Json:
@@ -339,9 +335,10 @@ def _echo_outputs(session: Session, task: Json) -> None:
 def _archived(session: Session, task_id: str) -> Json:
     """The task when its files are archived or dead, at most after `_ARCHIVE_S`; None without an archive."""
     try:
-        for items in archive_items(session.client, task_id, time.monotonic() + _ARCHIVE_S):
-            if all(item["state"] in ARCHIVE_ENDS or item["error"] for item in items):
-                break
+        with session.client.failures():
+            for items in archive_items(session.client.transport, task_id, time.monotonic() + _ARCHIVE_S):
+                if all(item["state"] in ENDS or item["error"] for item in items):
+                    break
         return session.client.get(task_path(task_id))
     except Failure:
         return None  # an older daemon, or a stopped one: the task has succeeded anyway

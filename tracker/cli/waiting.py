@@ -14,18 +14,16 @@ from typing import TYPE_CHECKING
 import click
 
 from tracker.cli.client import Client, Json, task_path
-from tracker.cli.exits import FAILED, FINE, TIMED_OUT, Unreachable
+from tracker.cli.exits import FAILED, FINE, TIMED_OUT
 from tracker.cli.render import clean, describe_state
+from tracker.client import calls
+from tracker.client.errors import ClientError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 RESTART_S = 30.0
 """How long to wait for a daemon that stops answering; it may be restarting."""
-_ANSWER_MARGIN_S = 15.0
-_ARCHIVE_STEP_S = 0.2
-ARCHIVE_ENDS = frozenset({"stored", "dead"})
-"""Final states of an archive item."""
 
 
 def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> dict[str, Json]:
@@ -50,15 +48,6 @@ def follow(client: Client, task_ids: Sequence[str], timeout_s: float | None) -> 
     return tasks
 
 
-def archive_items(client: Client, task_id: str, deadline: float) -> Iterator[list[Json]]:
-    """The archive items of a task, repeatedly until the deadline (of `time.monotonic`)."""
-    while True:
-        yield client.get(task_path(task_id, "archive"))["items"]
-        if time.monotonic() >= deadline:
-            return
-        time.sleep(_ARCHIVE_STEP_S)
-
-
 def exit_code_of(tasks: Sequence[Mapping[str, Json]]) -> int:
     """The exit code for a set of tasks."""
     if any(task["status"] == "FAILED" for task in tasks):
@@ -79,19 +68,14 @@ def describe_failure(task: Mapping[str, Json]) -> str:
 
 
 def _ask(client: Client, task_id: str, wait_s: float, say: Callable[[str], object]) -> Json:
-    gone_at: float | None = None
-    while True:
-        try:
-            query = {"wait": f"{wait_s:.3f}"} if wait_s else None
-            return client.get(task_path(task_id), query, answer_s=wait_s + _ANSWER_MARGIN_S)
-        except Unreachable:
-            now = time.monotonic()
-            if gone_at is None:
-                say(f"the daemon at {client.url} does not answer; waiting for it")
-                gone_at = now
-            if now - gone_at > RESTART_S:
-                raise
-            time.sleep(0.5)
+    failures: list[ClientError] = []
+
+    def tell(failure: ClientError) -> None:
+        if not failures:
+            say(f"the daemon at {client.url} does not answer; waiting for it")
+        failures.append(failure)
+
+    return client.send(calls.get_task(task_id, wait_s), patience_s=RESTART_S, on_failure=tell).json
 
 
 @contextmanager

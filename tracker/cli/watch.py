@@ -17,8 +17,8 @@ from tracker.cli.client import Client, Json, task_path
 from tracker.cli.exits import INTERRUPTED
 from tracker.cli.render import describe_state
 from tracker.cli.session import Session, json_option, with_session
-from tracker.cli.stream import Message, follow_stream
 from tracker.cli.waiting import has_ended
+from tracker.client.sse import Message
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -43,7 +43,7 @@ def watch(session: Session, task_ids: tuple[str, ...], *, as_json: bool) -> None
     tasks = Tasks(session.client, ids)
     with _stopped_by_signals(), _view(tasks, session.client.url, as_json=as_json) as view:
         try:
-            for message in follow_stream(session.client, _query(ids), patience_s=float("inf")):
+            for message in session.client.follow(_query(ids), patience_s=float("inf")):
                 _take(message, tasks, view)
                 if ids and tasks.have_ended:
                     break
@@ -67,14 +67,14 @@ def _take(message: Message, tasks: Tasks, view: View) -> None:
             for task in tasks.shown():
                 view.show(task)
         case "task":
-            task = message.data["task"]
+            task = message.json["task"]
             if tasks.take(task):
                 view.show(task)
             view.set_state("live")
         case "ping":
             tasks.drop_ended()
         case "lost":
-            view.set_state("stale", str(message.data))
+            view.set_state("stale", message.why)
 
 
 class Tasks:

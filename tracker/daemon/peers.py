@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
-from urllib.parse import urlsplit
+
+from tracker.client.connections import accept_many_headers, make_connection
 
 ANSWER_S = 5.0
 """How long an answer may take."""
 READY_S = 10.0
 """The same for ``/readyz``, which waits for a write of the store."""
-MAX_FIELDS = 1000
-"""Headers of an answer. The standard library accepts 100, and only this private name changes that."""
 _MIB = 2**20
 
-http.client._MAXHEADERS = MAX_FIELDS  # type: ignore[attr-defined]  # noqa: SLF001
+accept_many_headers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,26 +155,3 @@ def ask(base: str, path: str, key: str | None = None, *, within_s: float = ANSWE
     except (OSError, http.client.HTTPException, ValueError) as error:
         message = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise NoAnswer(message, is_refused=False) from error
-
-
-def make_connection(base: str, within_s: float) -> tuple[http.client.HTTPConnection, str]:
-    """A connection that is not open yet, and the prefix of its paths."""
-    if base.startswith("unix:"):
-        return UnixConnection(base.removeprefix("unix:"), within_s), ""
-    parts = urlsplit(base)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname or "", parts.port, timeout=within_s), parts.path
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket's path instead of to a host."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)

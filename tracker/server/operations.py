@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from tracker.domain.attempts import DeliveryDetail
+from tracker.domain.lists import Feed, Items, Page
 from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
 from tracker.domain.scopes import Scope
 from tracker.domain.why import WhyView
@@ -21,7 +22,6 @@ from tracker.server import actions, ai_models, hooks, outputs, queries, report, 
 from tracker.server.access import READS
 from tracker.server.callbacks import CallbackHandlers
 from tracker.server.queries import Parameter
-from tracker.server.schemas import Items, Page
 
 _FILE: Final = "application/octet-stream"
 READ, SUBMIT, ADMIN, OPEN = Scope.READ, Scope.SUBMIT, Scope.ADMIN, None
@@ -157,7 +157,7 @@ OPERATIONS: Final = (
         (503,),
         bodies=(schemas.ActionBody,),
     ),
-    Operation("GET", "/v1/events", READ, streams.list_feed, {200: schemas.Feed}, (503,), queries.FEED),
+    Operation("GET", "/v1/events", READ, streams.list_feed, {200: Feed}, (503,), queries.FEED),
     Operation(
         "GET",
         "/v1/stream",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
@@ -19,7 +19,6 @@ from tracker.domain.records import (
     ArchiveView,
     CostView,
     EventRecord,
-    FeedEventView,
     HookView,
     IgnoredFileView,
     Json,
@@ -29,8 +28,6 @@ from tracker.domain.request_fields import Field as RequestField
 from tracker.domain.scopes import Scope
 from tracker.domain.statuses import Reason
 from tracker.errors import FieldProblem, RequestInvalid
-
-T = TypeVar("T")
 
 Reasons = Annotated[list[str], Meta(description="Why it is not ready, one sentence each; if ready, what needs care.")]
 InstanceId = Annotated[str, Meta(description="An id of the store; it never changes, and a restored backup has it too.")]
@@ -113,35 +110,6 @@ class PruneBody(Body):
     """Deletes the data that retention allows to delete."""
 
     dry_run: bool = Field(default=False, description="Only count.")
-
-
-class Items(Struct, Generic[T]):
-    """A list."""
-
-    items: list[T]
-
-
-class Page(Struct, Generic[T]):
-    """A page of a list, newest first."""
-
-    items: list[T]
-    next_cursor: str | None
-    notice: Annotated[str, Meta(description="Only if the search was cut: how to see the rest.")] | UnsetType = UNSET
-
-
-class GapView(Struct, rename={"first": "from", "last": "to"}):
-    """Positions, both inclusive, from which retention has removed events."""
-
-    first: int
-    last: int
-
-
-class Feed(Struct):
-    """A page of the events of all tasks, oldest first."""
-
-    items: list[FeedEventView]
-    last_seq: Annotated[int, Meta(description="Everything up to here was looked at: the next page is after it.")]
-    gap: Annotated[GapView, Meta(description="Only if events are missing.")] | UnsetType = UNSET
 
 
 class RouteView(Struct):
