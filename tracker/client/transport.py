@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -196,6 +197,8 @@ def describe(error: Exception) -> str:
     """Why a connection failed, in a few words."""
     if isinstance(error, TimeoutError):
         return "timed out"
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno).lower()  # asyncio has a text of its own
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
