@@ -27,7 +27,7 @@ from tracker.cli.launch_job import LABEL, Job, Options, ask, choose_job
 from tracker.cli.local_checks import Line
 from tracker.cli.render import clean
 from tracker.cli.waiting import follow, has_ended
-from tracker.daemon.peers import make_connection
+from tracker.client.connections import make_connection
 from tracker.domain.ai_models import model_of, with_model
 from tracker.domain.event_text import NOT_ACCEPTED, NOT_SENT, TROUBLES
 from tracker.domain.observation import Trouble
