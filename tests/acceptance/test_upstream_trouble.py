@@ -109,13 +109,13 @@ async def test_a_rejected_key_fails_no_task(tmp_path: Path) -> None:
         for task in tasks:
             note = await notes_of(system, task, "has rejected the key")
             assert KEY not in note
-        await system.daemon.wait_for_log("account.key_rejected")
+        await system.daemon.wait_for_log("alarm.raised", kind="key_rejected")
         refused = await system.submit(KLING, "no entry")
         assert (refused["status"], refused["reason"]) == ("FAILED", "auth_failed")
         system.sandbox._gateway.key = KEY
         for task in tasks:
             assert (await system.end_of(task["id"]))["status"] == "SUCCEEDED"
-        await system.daemon.wait_for_log("account.key_accepted")
+        await system.daemon.wait_for_log("alarm.cleared", kind="key_rejected")
         why = await system.get(f"/v1/tasks/{tasks[0]['id']}/why")
         assert not any("has rejected the key" in note for note in why["notes"])
         assert not any(KEY in line for line in system.daemon.lines)

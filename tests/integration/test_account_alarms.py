@@ -12,6 +12,7 @@ from tests.kits.clock import START, after
 from tests.kits.factories import make_cancel
 from tests.kits.logs import captured_logs
 from tests.kits.upstream import KLING, SUNO, Answer, UpstreamWorld, kling
+from tracker.domain.alarms import AlarmKind
 from tracker.domain.records import iso
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import Reason, Status, SubmitState, TaskId
@@ -40,39 +41,39 @@ async def pass_by(world: UpstreamWorld, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "reason", "event", "over"),
+    ("refusal", "reason", "kind"),
     [
-        (KEY_REFUSED, Reason.AUTH_FAILED, "account.key_rejected", "account.key_accepted"),
-        (NO_QUOTA, Reason.QUOTA_EXHAUSTED, "account.quota_exhausted", "account.quota_restored"),
+        (KEY_REFUSED, Reason.AUTH_FAILED, AlarmKind.KEY_REJECTED),
+        (NO_QUOTA, Reason.QUOTA_EXHAUSTED, AlarmKind.QUOTA_EXHAUSTED),
     ],
 )
 async def test_creates_of_a_refused_account_wait_and_one_at_a_time_probes(
-    tmp_path: Path, refusal: Answer, reason: Reason, event: str, over: str
+    tmp_path: Path, refusal: Answer, reason: Reason, kind: AlarmKind
 ) -> None:
     """The first fails and raises the alarm; the others wait, probe in turn, and are all sent once one passes."""
-    with captured_logs() as logged:
-        async with UpstreamWorld(tmp_path) as world:
-            world.gateway.answers["kling"] = refusal
-            first, *others = await submit(world, 5)
-            task = (await world.get(first)).task
-            assert (task.status, task.reason) == (Status.FAILED, reason)
-            assert await states(world, others) == [SubmitState.QUEUED] * 4
-            assert world.gateway.asked.count("POST kling") == 2, "the first, and one that probed at once"
-            (line,) = world.alarms.describe()
-            assert "account default" in line
-            assert f"since {iso(START)}" in line
-            for seconds, asked in [(1.0, 2), (1.0, 3), (3.9, 3), (0.1, 4), (7.9, 4), (0.1, 5)]:
-                await pass_by(world, seconds)
-                assert world.gateway.asked.count("POST kling") == asked, "2, 4 and 8 s apart"
-            world.gateway.answers["kling"] = kling("submitted")
-            await pass_by(world, 16.0)
-            assert world.gateway.asked.count("POST kling") == 6
-            await pass_by(world, 0.0)
-            assert await states(world, others) == [SubmitState.ACCEPTED] * 4
-            assert world.gateway.asked.count("POST kling") == 9
-            assert world.alarms.describe() == []
-    alarms = [(line["event"], line["level"]) for line in logged if line["event"].startswith("account.")]
-    assert alarms == [(event, "warning"), (over, "info")]
+    async with UpstreamWorld(tmp_path) as world:
+        world.gateway.answers["kling"] = refusal
+        first, *others = await submit(world, 5)
+        task = (await world.get(first)).task
+        assert (task.status, task.reason) == (Status.FAILED, reason)
+        assert await states(world, others) == [SubmitState.QUEUED] * 4
+        assert world.gateway.asked.count("POST kling") == 2, "the first, and one that probed at once"
+        (found,) = world.alarms.find()
+        assert (found.kind, found.subject) == (kind, "default")
+        assert "account default" in found.message
+        assert f"since {iso(START)}" in str(world.alarms.describe_account("default"))
+        assert not world.alarms.is_accepted(kind, "default")
+        for seconds, asked in [(1.0, 2), (1.0, 3), (3.9, 3), (0.1, 4), (7.9, 4), (0.1, 5)]:
+            await pass_by(world, seconds)
+            assert world.gateway.asked.count("POST kling") == asked, "2, 4 and 8 s apart"
+        world.gateway.answers["kling"] = kling("submitted")
+        await pass_by(world, 16.0)
+        assert world.gateway.asked.count("POST kling") == 6
+        await pass_by(world, 0.0)
+        assert await states(world, others) == [SubmitState.ACCEPTED] * 4
+        assert world.gateway.asked.count("POST kling") == 9
+        assert world.alarms.find() == []
+        assert world.alarms.is_accepted(kind, "default")
 
 
 async def test_a_model_that_the_account_may_not_use_is_logged_once(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ async def test_an_exhausted_quota_does_not_hold_other_providers(tmp_path: Path) 
             song = (await world.submitter.submit(SUNO)).record.task
             assert song.submit_state is SubmitState.ACCEPTED
         assert await states(world, videos) == [SubmitState.QUEUED] * 2
-        assert len(world.alarms.describe()) == 1
+        assert len(world.alarms.find()) == 1
 
 
 async def test_polls_do_not_end_a_quota_alarm(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ async def test_polls_do_not_end_a_quota_alarm(tmp_path: Path) -> None:
         world.gateway.answers["kling"] = kling()
         await world.poller.poll(video)
         assert await states(world, [held]) == [SubmitState.QUEUED]
-        assert len(world.alarms.describe()) == 1
+        assert len(world.alarms.find()) == 1
 
 
 async def test_an_answered_poll_shows_that_a_key_is_good(tmp_path: Path) -> None:

@@ -607,7 +607,9 @@ def test_status_on_one_screen(daemon: Daemon) -> None:
         ],
     }
     hook = {"name": "crm", "state": "failing", "last_error": "HTTP 500", "deliveries": STATS["deliveries"]}
-    ready = {"ready": True, "reasons": [], "instance": "i", "alarms": 0}
+    ready = {"ready": True, "reasons": ["The disk is nearly full."], "instance": "i", "alarms": 1}
+    alarm = {"kind": "disk_low", "subject": "/", "message": "The disk is nearly full.", "fix": "Free some space."}
+    daemon.on("GET /v1/alarms", (200, {"items": [alarm]}))
     problem = {"title": "Service Unavailable", "status": 503, "ready": False, "reasons": ["The writer is stuck."]}
     daemon.on("GET /v1/doctor", (200, facts)).on("GET /v1/stats", (200, STATS))
     daemon.on("GET /v1/hooks", (200, {"items": [hook], "ignored": []})).on("GET /readyz", (200, ready), (503, problem))
@@ -628,7 +630,8 @@ def test_status_on_one_screen(daemon: Daemon) -> None:
         "Polls     3 due",
         "Hooks     crm  failing  9 delivered, 1 waiting, 2 given up; last error: HTTP 500",
         "Archive   2 waiting, 60 saved, 2 given up",
-        "Troubles  none",
+        "Troubles  The disk is nearly full.",
+        "            Free some space.",
     ]
     unready = tracker_("status")
     assert unready.exit_code == 1

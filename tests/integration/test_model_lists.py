@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.kits.alarms import alarms_of
 from tests.kits.daemon import KEY_ENV, ApiClient, Ran, Setting, account, run_tracker, running_daemon
 from tests.kits.waiting import Signal
 from tests.kits.world import World
@@ -21,8 +22,6 @@ from tracker.upstream.breaker import Breakers
 from tracker.upstream.client import UpstreamClient
 from tracker.upstream.limits import RateLimits
 from tracker.upstream.payloads import Payloads
-
-MISSING = "models.unknown_model_configured"
 
 
 class Journal(Signal):
@@ -97,13 +96,19 @@ async def test_an_unknown_configured_model_is_logged_at_the_start(tmp_path: Path
             env={"BLUE_KEY": "another"},
             log='level = "info"',
         )
-        for start in range(2):
-            journal = Journal()
-            async with running_daemon(tmp_path, setting, journal):
-                await journal.until(lambda received=journal: received.whats(MISSING))  # type: ignore[misc]  # bound now
-            (line,) = journal.whats(MISSING)
-            assert line.startswith("models.bad: model 'no-such-model' is not in the catalogue of any account; ")
-            assert len(journal.named("models.synced")) == (2 if start == 0 else 0)
+        journal = Journal()
+        async with running_daemon(tmp_path, setting, journal) as api:
+            await journal.until(lambda: journal.named("alarm.raised"))
+            (alarm,) = await alarms_of(api, "model_gone")
+        assert alarm["subject"] == "models.bad.fallback[0]"
+        assert "'no-such-model'" in alarm["message"]
+        assert len(journal.named("models.synced")) == 2
+        journal = Journal()
+        async with running_daemon(tmp_path, setting, journal) as api:
+            await api.tracker.model_sync.refresh()
+            assert await alarms_of(api, "model_gone") == [alarm]
+        assert not journal.named("models.synced")
+        assert not journal.named("alarm.raised"), "once for both starts"
 
 
 async def test_a_start_warns_about_likely_mistakes(tmp_path: Path) -> None:
@@ -133,8 +138,8 @@ async def test_known_models_cause_no_warning(tmp_path: Path) -> None:
         journal = Journal()
         async with running_daemon(tmp_path, setting, journal) as api:
             await journal.until(lambda: journal.named("models.synced"))
-            assert await api.tracker.model_sync.list_unknown() == []
-        assert journal.whats(MISSING) == []
+            assert await api.tracker.model_sync.find_unknown() == {}
+            assert await alarms_of(api, "model_gone") == []
 
 
 async def model_ids(sandbox: Sandbox, directory: Path) -> list[str]:

@@ -159,6 +159,7 @@ async def test_responses_match_the_description(world: ServerWorld) -> None:
         ("get_stats", "/v1/stats", None),
         ("get_report", "/v1/report?since=2020-01-01&by=day,model,reason,label.user", None),
         ("get_report", "/v1/report?by=rout", None),
+        ("list_alarms", "/v1/alarms", None),
         ("get_doctor", "/v1/doctor", None),
         ("list_routes", "/v1/routes", None),
         ("get_route", "/v1/routes/suno.generate", None),

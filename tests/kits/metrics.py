@@ -84,6 +84,7 @@ METRICS: Mapping[str, Listed] = {
         "disk_free_bytes{path}",
         "loop_last_success_timestamp_seconds{loop}",
         "clock_skew_seconds{host}",
+        "alarms{kind}",
         "stream_clients",
         "config_last_reload_successful",
     ),

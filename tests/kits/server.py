@@ -16,6 +16,7 @@ from tests.kits.hooks import make_hook
 from tests.kits.world import World
 from tracker.clock import Clock
 from tracker.config.sections import Retention as Days
+from tracker.domain.alarms import Alarm
 from tracker.domain.health import Health
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
 from tracker.domain.observation import Source
@@ -126,6 +127,7 @@ class ServerWorld(World):
 
     Attributes:
         app: the web application, which a test may change before the world begins.
+        alarms: those that are raised.
         health: the answer to ``/readyz``, in a list so that a test can replace it.
 
     Args:
@@ -154,6 +156,7 @@ class ServerWorld(World):
         self.poller = StandInPoller()
         self.hooks = StandInHooks()
         self.health = [Health(ready=True)]
+        self.alarms: list[Alarm] = []
         self._made = 0
         own = [] if api_token is None else [ApiToken(None, Scope.ADMIN, api_token)]
         given = [*own, *tokens] or None
@@ -191,6 +194,7 @@ class ServerWorld(World):
                 "accounts": [{"name": "default", "base_url": "https://a.example", "has_key": True, "alarm": None}],
                 "tokens": [{"name": "grafana", "scope": "read", "is_set": True}],
             },
+            list_alarms=lambda: self.alarms,
             metrics=read_metrics,
             **overrides,
         )

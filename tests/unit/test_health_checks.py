@@ -5,7 +5,9 @@ from dataclasses import replace
 from typing import Any, cast
 
 from tests.kits.clock import START, ManualClock
+from tests.kits.factories import make_alarm
 from tracker.daemon.health import STUCK_AFTER_S, WRITTEN_LATELY_S, HealthChecks
+from tracker.domain.alarms import AlarmKind
 from tracker.domain.health import Health
 from tracker.errors import StoreUnavailable
 from tracker.store.values import WriterProgress
@@ -115,19 +117,19 @@ def test_a_loop_without_progress_is_wedged() -> None:
     assert parts.checks().wedged() == ["The hook dispatcher has stopped.", "The archiver has stopped."]
 
 
-async def test_a_full_disk_is_unready_and_troubles_are_reported() -> None:
-    """A full disk makes the daemon unready although a small write succeeds; troubles are reasons and alarms alone."""
+async def test_a_full_disk_is_unready_and_alarms_are_reported() -> None:
+    """A full disk makes the daemon unready although a small write succeeds; alarms are reasons and nothing more."""
     parts = cast("Any", Parts())
     disk: tuple[str | None, bool] = ("The disk is nearly full.", False)
-    checks = HealthChecks(
-        parts, parts, parts, parts, parts.clock, disk=lambda: disk, troubles=lambda: ["Account a has no API key."]
-    )
+    alarms = [make_alarm(AlarmKind.KEY_MISSING, "a", message="Account a has no API key."), make_alarm()]
+    checks = HealthChecks(parts, parts, parts, parts, parts.clock, disk=lambda: disk, alarms=lambda: alarms)
     low = await checks.health()
     assert (low.ready, low.alarms) == (True, 2)
     assert list(low.reasons) == ["Account a has no API key.", "The disk is nearly full."]
-    disk = ("The disk is full.", True)
+    disk, alarms[1] = ("The disk is full.", True), make_alarm(message="The disk is full.")
     full = await checks.health()
-    assert (full.ready, full.alarms, full.reasons[0]) == (False, 2, "The disk is full.")
+    assert (full.ready, full.alarms) == (False, 2)
+    assert list(full.reasons) == ["The disk is full.", "Account a has no API key."], "once"
 
 
 async def test_replaced_files_are_unhealthy_at_once() -> None:

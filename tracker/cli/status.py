@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from tracker.cli.render import clock_time, describe_amount, echo_columns, echo_j
 from tracker.cli.session import Session, json_option, with_session
 from tracker.cli.tables import table_lines
 from tracker.domain.text import about, size
+
+if TYPE_CHECKING:
+    from tracker.cli.offline import Offline
 
 _TASKS = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
 _STOPPED = "The daemon is not running. Start it with: tracker serve"
@@ -27,7 +31,7 @@ def status(session: Session, *, as_json: bool) -> None:
 
     Without a daemon, the tasks and deliveries are read from the file.
     """
-    found = session.read(_ask, lambda file: {"ready": None, "troubles": [_STOPPED], "daemon": None, **file.overview()})
+    found = session.read(_ask, _read_file)
     if as_json:
         echo_json(found)
     else:
@@ -36,12 +40,17 @@ def status(session: Session, *, as_json: bool) -> None:
         raise click.exceptions.Exit(FAILED)
 
 
+def _read_file(file: Offline) -> Json:
+    return {"ready": None, "troubles": [_STOPPED], "alarms": [], "daemon": None, **file.overview()}
+
+
 def _ask(client: Client) -> Json:
     facts, stats, hooks = (client.get(path) for path in ("/v1/doctor", "/v1/stats", "/v1/hooks"))
     ready = client.readiness()
     return {
         "ready": ready["ready"],
         "troubles": ready["reasons"],
+        "alarms": client.get("/v1/alarms")["items"],
         "daemon": facts,
         "stats": stats,
         "hooks": hooks["items"],
@@ -74,7 +83,13 @@ def _sections(found: Json, facts: Mapping[str, Json], now: datetime) -> Iterator
     yield "Archive", [_counts(waiting=waiting, saved=archives["stored"], given_up=archives["dead"])]
     if costs := _costs(stats.get("cost") or {}, now):
         yield "Costs", [f"today (UTC) {', '.join(costs)}"]
-    yield "Troubles", found["troubles"] or ["none"]
+    yield "Troubles", _troubles(found["troubles"], found.get("alarms") or ()) or ["none"]
+
+
+def _troubles(troubles: Sequence[str], alarms: Sequence[Json]) -> list[str]:
+    """Each sentence, and below it what to do, where that is known."""
+    fixes = {alarm["message"]: alarm["fix"] for alarm in alarms}
+    return [line for trouble in troubles for line in (trouble, *([f"  {fixes[trouble]}"] if trouble in fixes else ()))]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -19,6 +19,7 @@ from tracker.archive.archiver import Archiver
 from tracker.archive.download import Bounds
 from tracker.archive.partial import DIRECTORY as PARTIAL_DIRECTORY
 from tracker.clock import Clock, SystemClock
+from tracker.daemon import alarm_checks
 from tracker.daemon.descriptors import current_limit, share_of_connections, share_of_streams
 from tracker.daemon.health import HealthChecks
 from tracker.daemon.listening import base_url, check_exposure, open_sites
@@ -33,7 +34,7 @@ from tracker.domain.tokens import CallbackTokens
 from tracker.filesystem import is_store
 from tracker.hooks.kinds.registry import read_hooks
 from tracker.logs import Sink, get_logger
-from tracker.maintenance import clock_watch, disk_space, model_sync, pruning
+from tracker.maintenance import clock_watch, model_sync, pruning
 from tracker.maintenance.clock_watch import ClockWatch
 from tracker.metrics.scrape import Metrics
 from tracker.metrics.sources import Sources
@@ -51,6 +52,8 @@ from tracker.tracking.submitter import Submitter
 
 if TYPE_CHECKING:
     from tracker.config import Config
+    from tracker.daemon.alarm_sources import AlarmSources
+    from tracker.domain.alarms import Alarm
 
 log = get_logger(__name__)
 
@@ -102,6 +105,7 @@ class Tracker(Parts):
         self.poller: Poller
         self.archiver: Archiver
         self.health_checks: HealthChecks
+        self.alarm_sources: AlarmSources
 
     async def start(self) -> None:
         """Open the store and begin to work; when this returns, requests are answered.
@@ -117,6 +121,7 @@ class Tracker(Parts):
             log.warning("store.created_beside_copies", store=str(self._config.store_path), copy=str(copy.path), fix=fix)
         try:
             await self.learning.load()
+            await self.alarms.load()
             await self._start_parts()
         except BaseException:
             await self.stop()
@@ -145,7 +150,7 @@ class Tracker(Parts):
             intake=self.intake,
             clock=self._clock,
             payloads=self.payloads,
-            alarms=self._alarms,
+            alarms=self._account_alarms,
             slots=self._slots,
         )
         self.poller = Poller(
@@ -158,7 +163,7 @@ class Tracker(Parts):
             submitter=self.submitter,
             clock=self._clock,
             payloads=self.payloads,
-            alarms=self._alarms,
+            alarms=self._account_alarms,
             slots=self._slots,
             tick_s=config.poll.tick_s,
             park_s=config.callbacks.park_s,
@@ -175,6 +180,7 @@ class Tracker(Parts):
             bounds=Bounds(config.archive.max_bytes),
             allow_private=config.archive.allow_private_addresses,
         )
+        self.alarm_sources = self._make_alarm_sources(self.poller, self.archiver, self.scheduler, self.state)
         self.health_checks = HealthChecks(
             self.store,
             self.poller,
@@ -182,7 +188,7 @@ class Tracker(Parts):
             self.archiver,
             self._clock,
             disk=self._disk.measure,
-            troubles=lambda: [*self._troubles(), *self._alarms.describe()],
+            alarms=self.list_alarms,
         )
         self.store.subscribe_commits(self.dispatcher.note_commit)
         if self._traces is not None:
@@ -249,6 +255,11 @@ class Tracker(Parts):
             return Health(ready=False, reasons=["The tracker is stopping."])
         return await self.health_checks.health()
 
+    def list_alarms(self) -> list[Alarm]:
+        """The alarms that are raised now."""
+        self.alarm_sources.look()
+        return self.alarms.list_raised()
+
     @property
     def is_stopping(self) -> bool:
         """Whether a stop has begun."""
@@ -262,7 +273,7 @@ class Tracker(Parts):
             "started_at": iso(self._started_at),
             "store": str(self._config.store_path.absolute()),
             "disk_free_bytes": self._disk.free_bytes(),
-            "accounts": self._live.describe_accounts(self._alarms.describe_account),
+            "accounts": self._live.describe_accounts(self._account_alarms.describe_account),
             "tokens": self._live.describe_tokens(),
         }
 
@@ -303,7 +314,7 @@ class Tracker(Parts):
         add(SWEEP, self.poller.tick, self._config.poll.tick_s)
         add("durations", self.learning.run, LEARN_EVERY_S)
         add("clock watch", clock.check, clock_watch.CHECK_EVERY_S, first_after_s=clock_watch.CHECK_EVERY_S)
-        add("disk space", self._disk.check, disk_space.CHECK_EVERY_S)
+        add("alarms", self._make_alarm_checks(self.alarm_sources, self.archiver).check, alarm_checks.CHECK_EVERY_S)
         add("model sync", self.model_sync.refresh, model_sync.REFRESH_S, retry_s=model_sync.RETRY_S)
         first_after_s, retry_s = pruning.FIRST_AFTER_S, pruning.RETRY_S
         add("pruning", self.pruning.run_daily, pruning.EVERY_S, first_after_s=first_after_s, retry_s=retry_s)
@@ -333,6 +344,7 @@ class Tracker(Parts):
             api_tokens=self._live.api_tokens,
             health=self.health,
             facts=self.facts,
+            list_alarms=self.list_alarms,
             stopping=self._stopping,
             max_callback_bytes=config.server.max_callback_bytes,
             trust=config.callbacks.trust,
@@ -358,13 +370,11 @@ class Tracker(Parts):
                 client=self._client,
                 breakers=self._breakers,
                 limits=self._limits,
-                alarms=self._alarms,
+                accounts_refused=self._account_alarms,
+                alarms=self.list_alarms,
                 hooks=self.dispatcher,
                 archive=self.archiver,
                 http=http,
                 process=self.state,
             )
         )
-
-    def _troubles(self) -> list[str]:
-        return [f"Account {name} has no API key, so it sends nothing." for name in self._live.keyless_accounts()]

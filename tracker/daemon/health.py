@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
+    from tracker.domain.alarms import Alarm
     from tracker.hooks.dispatcher import Dispatcher
     from tracker.store.protocol import Store
     from tracker.tracking.poller import Poller
@@ -38,8 +39,8 @@ class HealthChecks:
         archiver: its rounds.
         clock: only its monotonic time is compared.
         write_within_s: how long a write may take.
-        disk: free space of the store.
-        troubles: what needs attention although the daemon works, one sentence each.
+        disk: free space of the store: what is wrong, and whether it counts as full.
+        alarms: those that are raised now.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class HealthChecks:
         *,
         write_within_s: float = WRITE_WITHIN_S,
         disk: Callable[[], tuple[str | None, bool]] = lambda: (None, False),
-        troubles: Callable[[], Sequence[str]] = tuple,
+        alarms: Callable[[], Sequence[Alarm]] = tuple,
     ) -> None:
         self._store = store
         self._poller = poller
@@ -61,21 +62,22 @@ class HealthChecks:
         self._clock = clock
         self._write_within_s = write_within_s
         self._disk = disk
-        self._troubles = troubles
+        self._alarms = alarms
         self._written_at: float | None = None
 
     async def health(self) -> Health:
         """Whether the daemon can do its work, and why not: the sweeps are made, and a write has just been committed.
 
-        Troubles are listed among the reasons, and do not make it unready.
+        Alarms are listed among the reasons, and do not make it unready.
         """
         stalled = ["The polling loop has stopped completing its sweeps."] if self._poller.is_stalled else []
         reasons = [*stalled, *(self._stuck() or await self._unwritable())]
-        troubles = list(self._troubles())
         disk, is_full = self._disk()
-        if disk is not None:
-            (reasons if is_full else troubles).append(disk)
-        return Health(not reasons, [*reasons, *troubles], alarms=len(troubles) + (disk is not None and is_full))
+        if disk is not None and is_full:
+            reasons.append(disk)
+        alarms = self._alarms()
+        named = dict.fromkeys([*reasons, *(alarm.message for alarm in alarms)])
+        return Health(not reasons, list(named), alarms=len(alarms))
 
     def wedged(self) -> list[str]:
         """The parts that make no progress at all, one sentence each: only a restart helps.

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tracker.archive.file_storage import make_storage
+from tracker.daemon.alarm_checks import AlarmChecks
+from tracker.daemon.alarm_sources import AlarmSources, LookedAt
 from tracker.daemon.provider_files import read_files, read_registry
 from tracker.daemon.reload import Live
 from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
@@ -18,10 +20,12 @@ from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.registry import make_runners, read_hooks
 from tracker.hooks.runner import Tools
 from tracker.logs import Redactor, Sink, configure_logging
+from tracker.maintenance.alarms import Alarms
 from tracker.maintenance.disk_space import DiskSpace
 from tracker.maintenance.model_sync import ModelSync
 from tracker.maintenance.pruning import Pruning
 from tracker.store.sqlite import SqliteStore
+from tracker.store.sqlite.backup_files import backup_directory, newest_backup_at
 from tracker.tracking.account_alarms import AccountAlarms
 from tracker.tracking.account_slots import AccountSlots
 from tracker.tracking.accounts import AccountRules
@@ -34,11 +38,15 @@ from tracker.upstream.limits import RateLimits
 from tracker.upstream.payloads import Payloads
 
 if TYPE_CHECKING:
+    from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
     from tracker.config import Config
+    from tracker.daemon.process_state import ProcessState
+    from tracker.daemon.scheduler import Scheduler
     from tracker.domain.deliveries import DeliveryJob
     from tracker.domain.durations import Durations, Outlook
     from tracker.domain.task import Task
+    from tracker.tracking.poller import Poller
 
 
 class Parts:
@@ -69,7 +77,7 @@ class Parts:
         self._check_signature = make_signature_check(config, self._clock)
         self._limits = RateLimits(self._live.rates, self._clock)
         self._breakers = Breakers(self._clock)
-        self._alarms = AccountAlarms(self._clock, self._live.credentials_of, self.redactor.json_text)
+        self._account_alarms = AccountAlarms(self._clock, self._live.credentials_of, self.redactor.json_text)
         self._slots = AccountSlots(self.store, self._live.slots, self._clock.monotonic)
         self._client = UpstreamClient(self._live.accounts, self._clock, self._limits, self._breakers)
         self.reconciler = Reconciler(
@@ -110,7 +118,43 @@ class Parts:
         self.learning = Learning(self.store, self.reconciler, self._clock)
         self.pruning = Pruning(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
         self._disk = DiskSpace(config.store_path.parent)
+        self.alarms = Alarms(self.store, self._clock, self.dispatcher.wake)
         self.task_tallies = TaskTallies(self.store, self._clock)
+
+    def _make_alarm_sources(
+        self, poller: Poller, archiver: Archiver, scheduler: Scheduler, state: ProcessState
+    ) -> AlarmSources:
+        config = self._config
+        archive_disk = () if config.archive.url else (DiskSpace(config.archive_path),)
+        looked_at = LookedAt(
+            clock=self._clock,
+            live=self._live,
+            accounts=self._account_alarms,
+            breakers=self._breakers,
+            client=self._client,
+            tasks=self.task_tallies,
+            hooks=self.dispatcher,
+            poller=poller,
+            archive=archiver,
+            scheduler=scheduler,
+            process=state,
+            disks=(self._disk, *archive_disk),
+        )
+        return AlarmSources(self.alarms, looked_at)
+
+    def _make_alarm_checks(self, sources: AlarmSources, archiver: Archiver) -> AlarmChecks:
+        store_path = self._config.store_path
+        return AlarmChecks(
+            self.alarms,
+            sources,
+            store=self.store,
+            clock=self._clock,
+            live=self._live,
+            models=self.model_sync,
+            archive=archiver.tallies,
+            backups=backup_directory(store_path),
+            newest_backup=lambda: newest_backup_at(store_path),
+        )
 
     def _traceparent_of(self, job: DeliveryJob) -> str | None:
         return None if self._traces is None else self._traces.traceparent_of(job)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tracker.tracking.poller import Poller
 
 MEASURE_EVERY_S: Final = 1.0
+LAST_LAGS: Final = 30
 LAG_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
@@ -34,6 +36,7 @@ class ProcessState:
 
     Attributes:
         lag: seconds by which the event loop was late, once a second.
+        last_lags: the last of them.
         is_reload_successful: whether the last reload applied its configuration.
     """
 
@@ -42,6 +45,7 @@ class ProcessState:
         self._clock = clock
         self._ages: Callable[[], Mapping[str, float]] = dict
         self.lag = Histogram(LAG_BOUNDS_S)
+        self.last_lags: deque[float] = deque(maxlen=LAST_LAGS)
         self.is_reload_successful = True
         self._timer: asyncio.TimerHandle | None = None
 
@@ -65,7 +69,9 @@ class ProcessState:
         due_at = loop.time() + MEASURE_EVERY_S
 
         def measure() -> None:
-            self.lag.observe(loop.time() - due_at)
+            lag_s = loop.time() - due_at
+            self.lag.observe(lag_s)
+            self.last_lags.append(lag_s)
             self.start()
 
         self._timer = loop.call_at(due_at, measure)

@@ -87,9 +87,9 @@ class Live:
         _replace(
             self.named_models,
             {
-                f"models.{name}": model
+                f"models.{name}" + (f".fallback[{n - 1}]" if n else ""): model
                 for name, target in config.model_aliases().items()
-                for model in (target.id, *target.fallback)
+                for n, model in enumerate((target.id, *target.fallback))
             },
         )
 

@@ -53,6 +53,7 @@ class _Job:
         retry_s: from a failed run to the next.
         due_at: when it runs next, seconds of the event loop's clock.
         call: the last run.
+        added_at: seconds of the event loop's clock.
         succeeded_at: when a run last ended without an error; None before that.
     """
 
@@ -61,6 +62,7 @@ class _Job:
     interval_s: float
     retry_s: float
     due_at: float
+    added_at: float
     call: asyncio.Task[float | None] | None = None
     succeeded_at: float | None = None
 
@@ -87,7 +89,7 @@ class Scheduler:
             retry_s: until the next run after an error; None: the interval.
         """
         retry_s = interval_s if retry_s is None else retry_s
-        job = self._jobs[name] = _Job(name, work, interval_s, retry_s, self._now() + first_after_s)
+        job = self._jobs[name] = _Job(name, work, interval_s, retry_s, self._now() + first_after_s, self._now())
         self._scheduler.add_job(
             self._run,
             _OneAhead(interval_s),
@@ -118,6 +120,13 @@ class Scheduler:
             for job in self._jobs.values()
             if job.succeeded_at is not None
         }
+
+    def unsuccessful_s(self, name: str) -> float:
+        """Seconds since a run of a job last ended without an error, or since the job was added; 0 before that."""
+        job = self._jobs.get(name)
+        if job is None:
+            return 0.0
+        return self._now() - (job.added_at if job.succeeded_at is None else job.succeeded_at)
 
     async def stop(self, within_s: float) -> None:
         """Start no more runs, let running ones end, and cancel those that take longer. May be called again.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -74,6 +74,15 @@ class Alarm(Struct, frozen=True):
     since: datetime
     message: Annotated[str, Meta(description="What is wrong, one sentence.")]
     fix: Annotated[str, Meta(description="What a person can do about it.")]
+
+
+class Finding(NamedTuple):
+    """A reason for an alarm, now."""
+
+    kind: AlarmKind
+    subject: str
+    message: str
+    fix: str
 
 
 class StoredAlarm(Struct, frozen=True):

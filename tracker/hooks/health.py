@@ -148,7 +148,7 @@ class HealthBook:
                 log.warning("hook.failing", hook=spec.name, since=iso(known.wrong_since), error=result.error)
         if result.outcome is RunOutcome.GONE:
             known.gone = result.error or "gone"
-            log.error("hook.disabled", hook=spec.name, error=known.gone, until="the next reload or start")
+            log.info("hook.disabled", hook=spec.name, error=known.gone, until="the next reload or start")
         if result.unreachable:
             self._note_unreachable(spec, known.circuit, result)
         elif known.circuit.failures:
@@ -161,7 +161,7 @@ class HealthBook:
         policy = CircuitPolicy(OPENS_AFTER, min(max(spec.retry_first_s, PROBE_MIN_S), PROBE_MAX_S), PROBE_MAX_S)
         asked_s = None if result.retry_after_s is None else min(result.retry_after_s, PAUSE_MAX_S)
         if circuit.fail(policy, now, asked_s=asked_s):
-            log.warning(
+            log.info(
                 "hook.circuit_opened",
                 hook=spec.name,
                 failures=circuit.failures,

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tracker.errors import NotSent, PayloadInvalid, StoreUnavailable, Unanswered
-from tracker.logs import OwnText, get_logger
+from tracker.logs import get_logger
 from tracker.providers.model_lists import LISTS, models_request, read_models
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ class ModelSync:
         self._accounts = accounts
         self._configured = configured
         self._has_lists = has_lists
+        self.syncs = 0
+        """How many lists were fetched and stored since the start."""
         self._failed: dict[str, list[str]] = {}
         """What went wrong for each account the last time."""
-        self._unknown: frozenset[str] = frozenset()
-        """One line for each unknown model that was logged."""
 
     async def refresh(self) -> float:
-        """Fetch the lists that are missing or old, and log configured models that are in none.
+        """Fetch the lists that are missing or old.
 
         Returns:
             Seconds until a list has to be refreshed again.
@@ -83,7 +83,6 @@ class ModelSync:
             except Exception:  # an unexpected answer for one account must not stop the refresh of the others
                 log.exception("models.failed", account=account, step="fetch")
                 wait_s = RETRY_S
-        await self._log_unknown()  # after all lists: the last account may have the model
         return wait_s
 
     async def sync(self, account: str) -> tuple[int, list[str]]:
@@ -109,6 +108,7 @@ class ModelSync:
                 problems.append(f"{family}: {error}")
                 continue
             await self._store.replace_models(account, family, models)
+            self.syncs += 1
         stored = await self._store.list_models(account)
         before, self._failed[account] = self._failed.get(account), problems
         if len(problems) < len(LISTS):
@@ -117,18 +117,12 @@ class ModelSync:
             log.warning("models.failed", account=account, step="fetch", error="; ".join(problems))
         return len(stored.models), problems
 
-    async def list_unknown(self) -> list[str]:
-        """Configured models that are in no account's list, one line each; empty before the first list is fetched."""
+    async def find_unknown(self) -> dict[str, str]:
+        """Configured models that are in no account's list, by key; empty before the first list is fetched."""
         known: set[str] = set()
         for account in tuple(self._accounts):  # a reload may change them meanwhile
             known |= {model.id for model in (await self._store.list_models(account)).models}
-        if not known:
-            return []
-        return [
-            f"{key}: model {model!r} is not in the catalogue of any account; check its name with `tracker models list`"
-            for key, model in self._configured.items()
-            if model not in known
-        ]
+        return {key: model for key, model in self._configured.items() if known and model not in known}
 
     async def _fetch(self, account: str, family: str) -> list[Model]:
         models: list[Model] = []
@@ -141,18 +135,6 @@ class ModelSync:
                 break
             after = page.next_after
         return models
-
-    async def _log_unknown(self) -> None:
-        """Log configured models that are unknown now and were not at the last refresh."""
-        try:
-            lines = await self.list_unknown()
-        except StoreUnavailable as error:
-            log.warning("models.failed", step="check configured models", error=str(error))
-            return
-        for line in lines:
-            if line not in self._unknown:
-                log.warning("models.unknown_model_configured", what=OwnText(line))
-        self._unknown = frozenset(lines)
 
     async def _refresh(self, account: str) -> float:
         """Refresh one account's lists when they are old; seconds until the next check."""

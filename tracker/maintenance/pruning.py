@@ -102,6 +102,8 @@ class Pruning:
                 )
             total += await self._prune_files(cutoffs, dry_run=dry_run)
             if not dry_run:
+                if cutoffs.events is not None:
+                    await self._store.prune_alarms(cutoffs.events)
                 total += await self._shrink()
                 log.info(
                     "retention.pruned",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import InfoMetricFamily
 
 from tracker import __version__
+from tracker.domain.alarms import count_kinds
 from tracker.metrics.families import PREFIX, counter, gauge, histogram
 
 if TYPE_CHECKING:
@@ -51,6 +52,12 @@ def collect(sources: Sources, now: datetime, free_bytes: Mapping[str, int]) -> I
         http.durations,
     )
     yield gauge("stream_clients", "Streams of events that are open now.", (), http.stream_clients)
+    yield gauge(
+        "alarms",
+        "Alarms that are raised now, by their kind; GET /v1/alarms has each with its subject and its fix.",
+        ("kind",),
+        count_kinds(sources.alarms()),
+    )
     yield gauge(
         "config_last_reload_successful",
         "1 if the last reload applied its configuration, or there was none.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tracker.domain.alarms import AlarmKind
 from tracker.metrics.families import counter, gauge
-from tracker.tracking.account_alarms import AlarmKind
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,7 +46,7 @@ def collect(sources: Sources, now: datetime) -> Iterator[Metric]:
         "account_key_refused",
         "1 while an upstream refuses the key of the account.",
         ("account",),
-        {account: int(sources.alarms.kind_of(account) is AlarmKind.KEY_REJECTED) for account in accounts},
+        {account: int(sources.accounts_refused.kind_of(account) is AlarmKind.KEY_REJECTED) for account in accounts},
     )
     yield gauge(
         "clock_skew_seconds",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
+    from tracker.domain.alarms import Alarm
     from tracker.domain.histograms import Histogram
     from tracker.hooks.dispatcher import Dispatcher
     from tracker.providers.registry import Registry
@@ -74,6 +75,8 @@ class Sources:
 
     Attributes:
         accounts: names of the configured accounts.
+        accounts_refused: why upstreams refuse accounts.
+        alarms: those that are raised now.
     """
 
     store: Store
@@ -86,7 +89,8 @@ class Sources:
     client: UpstreamClient
     breakers: Breakers
     limits: RateLimits
-    alarms: AccountAlarms
+    accounts_refused: AccountAlarms
+    alarms: Callable[[], Sequence[Alarm]]
     hooks: Dispatcher
     archive: Archiver
     http: HttpCounts

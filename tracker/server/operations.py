@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from tracker.domain.alarms import Alarm
 from tracker.domain.attempts import DeliveryDetail
 from tracker.domain.lists import Feed, Items, Page
 from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
@@ -209,6 +210,7 @@ OPERATIONS: Final = (
         "GET", "/v1/report", READ, report.get_report, {200: schemas.ReportView}, (503,), queries.REPORT, tag="system"
     ),
     Operation("GET", "/v1/stats", READ, system.get_stats, {200: schemas.StatsView}, (503,), tag="system"),
+    Operation("GET", "/v1/alarms", READ, system.list_alarms, {200: Items[Alarm]}, tag="system"),
     Operation("GET", "/v1/doctor", READ, system.get_doctor, {200: schemas.DoctorView}, tag="system"),
     Operation("GET", "/v1/routes", READ, routes.list_routes, {200: Items[schemas.RouteView]}, tag="system"),
     Operation(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
+    from tracker.domain.alarms import Alarm
     from tracker.domain.health import Health
     from tracker.domain.records import TaskRecord
     from tracker.domain.scopes import ApiToken
@@ -57,6 +58,7 @@ class Services:
         api_tokens: the tokens of the API; None: none is configured, and programs on this machine need none.
         health: for ``/readyz``.
         facts: the state of the daemon's process, for ``/v1/doctor``; see `tracker.server.schemas.DoctorView`.
+        list_alarms: the alarms that are raised now.
         metrics: for ``/metrics``: the value of ``Accept`` -> the body and its media type.
         stopping: set at shutdown: requests that wait for a task are answered at once.
         max_callback_bytes: the largest callback body, decompressed.
@@ -86,6 +88,7 @@ class Services:
     api_tokens: Callable[[], Sequence[ApiToken] | None]
     health: Callable[[], Awaitable[Health]]
     facts: Callable[[], Mapping[str, Any]]
+    list_alarms: Callable[[], Sequence[Alarm]]
     metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     max_callback_bytes: int = 1048576

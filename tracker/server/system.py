@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from tracker.domain.alarms import alarm_json
 from tracker.domain.records import to_json
 from tracker.server.bodies import read_json
 from tracker.server.responses import HEADERS, Problem, json_response
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 async def get_stats(services: Services, _request: web.Request) -> web.Response:
     """Get counts by status, provider and reason, and queue depths."""
     return json_response(await services.store.stats())
+
+
+async def list_alarms(services: Services, _request: web.Request) -> web.Response:
+    """List the alarms that are raised: what needs a person, and what to do about it."""
+    return json_response({"items": [alarm_json(alarm) for alarm in services.list_alarms()]})
 
 
 async def get_metrics(services: Services, request: web.Request) -> web.Response:

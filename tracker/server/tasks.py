@@ -18,6 +18,8 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from tracker import __version__
+from tracker.domain.alarms import is_about
+from tracker.domain.archives import ArchiveState
 from tracker.domain.exports import export_json
 from tracker.domain.records import cost_json, delivery_json, event_json, page_json, to_json
 from tracker.domain.task import ExternalId, TaskId
@@ -46,6 +48,7 @@ from tracker.tracking.intake import SubmitRequest
 from tracker.tracking.recovery import adopt, cancel, resubmit
 
 if TYPE_CHECKING:
+    from tracker.domain.history import TaskHistory
     from tracker.domain.records import TaskRecord
     from tracker.domain.task import Task
     from tracker.server.services import Services
@@ -219,6 +222,7 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
     """Explain the status of a task and what happens next."""
     history = await services.store.read_history(_task_id(request))
     notes = [*services.poller.notes(history.task), *trouble_notes(services.hooks.describe(), history.deliveries)]
+    notes += _alarm_notes(services, history)
     notes += await _field_notes(services, history.task)
     policy = services.reconciler.policy_of(history.task.provider)
     limit = services.max_in_flight(history.task.account)
@@ -226,6 +230,13 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
     return json_response(
         explain(history, policy, services.clock.now(), notes, max_in_flight=limit, durations=durations)
     )
+
+
+def _alarm_notes(services: Services, history: TaskHistory) -> list[str]:
+    """The alarms that concern a task, with what to do about them."""
+    waits = any(item.state in {ArchiveState.PENDING, ArchiveState.RUNNING} for item in history.archives)
+    alarms = services.list_alarms()
+    return [f"{one.message} {one.fix}" for one in alarms if is_about(one, history.task, waits_for_files=waits)]
 
 
 async def _field_notes(services: Services, task: Task) -> list[str]:

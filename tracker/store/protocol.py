@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.report import Report, ReportFilter
     from tracker.domain.task import ExternalId, Task, TaskId
-    from tracker.store.tallies import StoreGauges, StoreTallies
+    from tracker.store.tallies import Backlog, StoreGauges, StoreTallies
     from tracker.store.values import (
         Applied,
         ArchiveChoice,
@@ -152,6 +152,9 @@ class Reader(Protocol):
 
     async def measure(self) -> StoreGauges:
         """The state of the store for monitoring, in a time that does not depend on the number of tasks."""
+
+    async def read_backlog(self, dead_since: datetime, given_up_since: datetime) -> Backlog:
+        """What alarms are made of: deliveries that died and files that were given up since, and files that wait."""
 
     async def read_report(self, wanted: ReportFilter) -> Report:
         """Sums of tasks. A search like `list_tasks`: one that takes very long is cut, see `Report`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -73,3 +73,20 @@ class StoreGauges:
     outbox: int
     size_bytes: int
     log_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What did not work and what waits, for alarms. No part of it takes longer to read the more tasks there are.
+
+    Attributes:
+        dead: hook -> deliveries of tasks that died lately, each up to `COUNTED_MOST`.
+        given_up: files that were given up lately, up to `COUNTED_MOST`.
+        expiries: when the URLs of files expire that nothing has tried to store yet, the soonest first, up to 500.
+        waiting_since: when the first of these became due; None without any.
+    """
+
+    dead: Mapping[str, int]
+    given_up: int
+    expiries: Sequence[datetime]
+    waiting_since: datetime | None

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from tracker.domain.alarms import AlarmKind, Finding
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.records import iso
 from tracker.domain.retry import growing_delay_s
@@ -43,13 +43,6 @@ PICK_AGAIN_S: Final = 5.0
 """When a create that was picked as a probe has not been sent after so long, another one is picked."""
 
 
-class AlarmKind(StrEnum):
-    """Why an account is refused."""
-
-    KEY_REJECTED = "key_rejected"
-    QUOTA_EXHAUSTED = "quota_exhausted"
-
-
 _KIND_OF = {Reason.AUTH_FAILED: AlarmKind.KEY_REJECTED, Reason.QUOTA_EXHAUSTED: AlarmKind.QUOTA_EXHAUSTED}
 """Refusals of a create that concern its account. A model that the account may not use (`entitlement`) does not."""
 _REASON_OF = {kind: reason for reason, kind in _KIND_OF.items()}
@@ -57,8 +50,14 @@ _SENTENCES = {
     AlarmKind.KEY_REJECTED: "The service has rejected the key of account {} since {}",
     AlarmKind.QUOTA_EXHAUSTED: "The balance or quota of account {} has been used up since {}",
 }
-_RAISED = {AlarmKind.KEY_REJECTED: "account.key_rejected", AlarmKind.QUOTA_EXHAUSTED: "account.quota_exhausted"}
-_OVER = {AlarmKind.KEY_REJECTED: "account.key_accepted", AlarmKind.QUOTA_EXHAUSTED: "account.quota_restored"}
+_NOW = {
+    AlarmKind.KEY_REJECTED: "The service rejects the key of account {}",
+    AlarmKind.QUOTA_EXHAUSTED: "The balance or quota of account {} is used up",
+}
+_FIXES = {
+    AlarmKind.KEY_REJECTED: "Check the key of the account and its base_url. tracker doctor asks with it.",
+    AlarmKind.QUOTA_EXHAUSTED: "Top up the account, or raise its quota at the service.",
+}
 
 
 @dataclass(slots=True)
@@ -121,6 +120,8 @@ class AccountAlarms:
         self._released: list[TaskId] = []
         self._accepted: set[str] = set()
         """Accounts that have accepted a create in this process."""
+        self._proven: set[str] = set()
+        """Accounts whose key was accepted in this process."""
         self._not_entitled: set[tuple[str, str, str | None]] = set()
         """Account, route and model that were refused by entitlement, each logged once."""
 
@@ -244,9 +245,16 @@ class AccountAlarms:
 
     # -- messages ------------------------------------------------------------------------------------------
 
-    def describe(self) -> list[str]:
-        """Each alarm in one sentence."""
-        return [f"{_headline(account, alarm)}." for account, alarm in sorted(self._alarms.items())]
+    def find(self) -> list[Finding]:
+        """Each account that is refused."""
+        return [
+            Finding(alarm.kind, account, f"{_NOW[alarm.kind].format(account)}: {_quoted(alarm)}.", _FIXES[alarm.kind])
+            for account, alarm in sorted(self._alarms.items())
+        ]
+
+    def is_accepted(self, kind: AlarmKind, account: str) -> bool:
+        """Whether the upstream has shown since the start that the account has no such alarm."""
+        return account in (self._proven if kind is AlarmKind.KEY_REJECTED else self._accepted)
 
     def describe_account(self, account: str) -> str | None:
         """The alarm of an account in one sentence, None without one."""
@@ -285,18 +293,19 @@ class AccountAlarms:
         return self._redact(((error and (error.message or error.code)) or "no message given").encode())
 
     def _raise(self, task: Task, kind: AlarmKind, reading: Reading) -> _Alarm:
-        """The alarm of an account; raised and logged once."""
+        """The alarm of an account; raised once."""
         alarm = self._alarms.get(task.account)
         if alarm is None or alarm.kind is not kind:
             message = self._message_of(reading)
             credentials = self._credentials_of(task.account)
             alarm = _Alarm(kind, self._clock.now(), message, reading.error, credentials)
             self._alarms[task.account] = alarm
-            log.warning(_RAISED[kind], account=task.account, provider=task.provider, message=message)
+            self._proven.discard(task.account)
         return alarm
 
     def _accept(self, account: str, provider: str, only: AlarmKind | None = None) -> None:
         """An upstream has accepted the key of an account, or a create of it."""
+        self._proven.add(account)
         alarm = self._alarms.get(account)
         if alarm is None or only not in {None, alarm.kind}:
             return
@@ -305,7 +314,6 @@ class AccountAlarms:
         self._release(Lane(account, provider))
         if not alarm.refused:
             self._end(account)
-            log.info(_OVER[alarm.kind], account=account)
 
     def _end(self, account: str) -> None:
         del self._alarms[account]
@@ -330,5 +338,9 @@ class AccountAlarms:
 
 
 def _headline(account: str, alarm: _Alarm, *, is_start: bool = True) -> str:
-    text = f'{_SENTENCES[alarm.kind].format(account, iso(alarm.since))}: "{alarm.message.strip().rstrip(".")}"'
+    text = f"{_SENTENCES[alarm.kind].format(account, iso(alarm.since))}: {_quoted(alarm)}"
     return text if is_start else f"{text[0].lower()}{text[1:]}"
+
+
+def _quoted(alarm: _Alarm) -> str:
+    return f'"{alarm.message.strip().rstrip(".")}"'

@@ -52,6 +52,7 @@ class TaskTallies:
         clock: the time of a commit.
 
     Attributes:
+        lost_in_row: provider -> callbacks lost since the last one that came, as of the last `lost_callbacks`.
         ended: by route, account, status and reason ("" for a success). A task that was given up and succeeds later
             ends twice.
         durations: (route, status) -> seconds from the creation of a task to its end.
@@ -69,6 +70,7 @@ class TaskTallies:
         self._clock = clock
         self._awaited: dict[TaskId, _Awaited] = {}
         self._lost: Counter[str] = Counter()
+        self.lost_in_row: dict[str, int] = {}
         self.ended: Counter[tuple[str, str, str, str]] = Counter()
         self.durations: Histograms[tuple[str, str]] = Histograms(DURATION_BOUNDS_S)
         self.costs: defaultdict[tuple[str, str, str, str], Decimal] = defaultdict(Decimal)
@@ -101,6 +103,8 @@ class TaskTallies:
                 self.callback_at[provider] = now
                 if self._awaited:
                     self._awaited.pop(task.id, None)
+                if self.lost_in_row:
+                    self.lost_in_row.pop(provider, None)
             else:
                 self._note_request(task, observation)
             if observation.reading.trouble is _UNKNOWN_STATUS:
@@ -146,4 +150,6 @@ class TaskTallies:
             self._lose(task_id)
 
     def _lose(self, task_id: TaskId) -> None:
-        self._lost[self._awaited.pop(task_id).provider] += 1
+        provider = self._awaited.pop(task_id).provider
+        self._lost[provider] += 1
+        self.lost_in_row[provider] = self.lost_in_row.get(provider, 0) + 1

@@ -102,6 +102,8 @@ class Breakers:
         """By host and provider; the host's own has the provider ""."""
         self._numbers = count(1)
         self._opened: dict[tuple[str, str], None] = {}
+        self._worked: set[tuple[str, str]] = set()
+        """(host, provider) pairs that have answered without a 5xx."""
         self._answered: dict[str, int] = {}
         """Host -> a number between those of requests sent before and after its last answer."""
 
@@ -143,6 +145,7 @@ class Breakers:
     def succeeded(self, admission: Admission) -> None:
         """The upstream answered with anything but a 5xx."""
         self._answered[admission.host] = next(self._numbers)
+        self._worked.add(admission[:2])
         if not self._circuits:
             return
         for key in _keys(admission.host, admission.provider):
@@ -183,6 +186,19 @@ class Breakers:
         known = self._circuits.get((host, provider))
         return UpstreamCircuit(host, provider, CircuitState.CLOSED, 0 if known is None else known.failures, None)
 
+    def list_open(self) -> list[UpstreamCircuit]:
+        """Every circuit that is open or half-open."""
+        now = self._clock.monotonic()
+        return [
+            UpstreamCircuit(*key, known.state(now), known.failures, None, known.since)
+            for key, known in self._circuits.items()
+            if known.open_until is not None
+        ]
+
+    def has_worked(self, host: str, provider: str = "") -> bool:
+        """Whether a host, or a provider behind it, has answered since the start."""
+        return (host, provider) in self._worked if provider else host in self._answered
+
     def list_opened(self) -> dict[tuple[str, str], bool]:
         """(host, provider) of each circuit that has opened since the start -> whether it is open or half-open now."""
         return {key: key in self._circuits and self._circuits[key].open_until is not None for key in self._opened}
@@ -202,7 +218,7 @@ class Breakers:
         known.probe = 0
         self._opened[key] = None
         known.since = known.since or self._clock.now()
-        log.warning(
+        log.info(
             "upstream.circuit_opened",
             host=key[0],
             provider=key[1] or None,

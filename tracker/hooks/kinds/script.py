@@ -82,7 +82,7 @@ class ScriptAction:
         """The same program, with its arguments, for every event."""
         if not argv:
             raise ValueError("a script hook needs a program to run")
-        return cls((("task.*", tuple(argv)),))
+        return cls(tuple((pattern, tuple(argv)) for pattern in ("task.*", "system.*")))
 
     def find_argv(self, event: str) -> tuple[str, ...] | None:
         """The program for an event, None when there is none."""

@@ -186,6 +186,11 @@ def backup_directory(database: Path) -> Path:
     return database.parent / "backups"
 
 
+def newest_backup_at(database: Path) -> datetime | None:
+    """When the newest of the daily backups was made; None if there is none."""
+    return max(map(_made_at, _matching(backup_directory(database), "*.db")), default=None)
+
+
 def inspect_copy(path: Path) -> Copy:
     """Read all of a copy.
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from tracker.store.sqlite.counts import DELIVERY_STATUSES, LANES_DUE, TASK_STATUSES, archive_counts
 from tracker.store.sqlite.files import log_bytes, size_bytes
-from tracker.store.sqlite.rows import time_of
-from tracker.store.tallies import COUNTED_MOST, OLDEST_OF, StoreGauges
+from tracker.store.sqlite.rows import NEW_ARCHIVE, from_ms, time_of, to_ms
+from tracker.store.tallies import COUNTED_MOST, OLDEST_OF, Backlog, StoreGauges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from tracker.store.sqlite.rows import ReadRows
@@ -62,6 +63,36 @@ async def measure(read: ReadRows, path: Path, now_ms: int) -> StoreGauges:
         outbox=outbox,
         size_bytes=size_bytes(path),
         log_bytes=log_bytes(path),
+    )
+
+
+_DEAD: Final = f"""
+    SELECT hook, (SELECT count(*) FROM (
+        SELECT 1 FROM deliveries INDEXED BY deliveries_dead
+        WHERE deliveries.hook = delivery_counts.hook AND status = 'dead' AND task_id IS NOT NULL AND finished_at >= ?
+        LIMIT {COUNTED_MOST}))
+    FROM delivery_counts WHERE dead > 0
+"""
+_GIVEN_UP: Final = f"""
+    SELECT count(*) FROM (
+        SELECT 1 FROM archives INDEXED BY archives_dead WHERE state = 'dead' AND finished_at >= ? LIMIT {COUNTED_MOST})
+"""
+_UNTRIED: Final = f"""
+    SELECT expires_at, due_at FROM archives INDEXED BY archives_new
+    WHERE {NEW_ARCHIVE} ORDER BY expires_at IS NULL, expires_at, due_at LIMIT 500
+"""
+
+
+async def read_backlog(read: ReadRows, dead_since: datetime, given_up_since: datetime) -> Backlog:
+    """Read what alarms are made of."""
+    dead = {hook: count for hook, count in await read(_DEAD, (to_ms(dead_since),)) if count}
+    ((given_up,),) = await read(_GIVEN_UP, (to_ms(given_up_since),))
+    untried = await read(_UNTRIED, ())
+    return Backlog(
+        dead=dead,
+        given_up=given_up,
+        expiries=[time_of(expires_at) for expires_at, _ in untried if expires_at is not None],
+        waiting_since=from_ms(min((due_at for _, due_at in untried), default=None)),
     )
 
 

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.report import Report, ReportFilter
-    from tracker.store.tallies import StoreGauges
+    from tracker.store.tallies import Backlog, StoreGauges
     from tracker.store.values import DeliveryFilter, Lane, OpenCounts, TaskFilter
 
 T = TypeVar("T")
@@ -292,6 +292,9 @@ class SqliteReader:
 
     async def measure(self) -> StoreGauges:
         return await gauges.measure(self._rows, self._path, self._now_ms())
+
+    async def read_backlog(self, dead_since: datetime, given_up_since: datetime) -> Backlog:
+        return await gauges.read_backlog(self._rows, dead_since, given_up_since)
 
     async def stats(self) -> dict[str, Any]:
         return {**await counts.stats(self._rows, self._now_ms()), "log_bytes": log_bytes(self._path)}
