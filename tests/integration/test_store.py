@@ -157,13 +157,18 @@ async def test_closing_commits_waiting_changes(tmp_path: Path) -> None:
 
 
 async def test_a_listener_that_fails_blocks_no_caller(tmp_path: Path) -> None:
-    """The caller gets its answer; the failure is reported to the event loop."""
+    """The caller gets its answer, and the other listeners are told; the failure is reported to the event loop."""
     reports: list[str] = []
+    told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(str(context["exception"])))
     async with World(tmp_path / "t.db") as world:
         await world.follow()
         world.store.subscribe_commits(broken_judge)
-        assert (await world.call(1, Status.RUNNING)).task.status is Status.RUNNING
+        world.store.subscribe_commits(told.append)
+        world.store.subscribe_changes(lambda: told.append("changed"))
+        applied = await world.call(1, Status.RUNNING)
+        assert applied.task.status is Status.RUNNING
+        assert told == [[applied], "changed"]
     assert reports == ["a bug"]
 
 

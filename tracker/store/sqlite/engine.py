@@ -8,6 +8,7 @@ failure. Reads run beside the writer and never wait for it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
@@ -141,7 +142,11 @@ class SqliteStore(SqliteReader):
             self._count_created(answers)
         if applied:
             for listener in self._commit_listeners:
-                listener(applied)
+                try:
+                    listener(applied)
+                except Exception as error:  # noqa: BLE001 - the others wake hooks and free slots
+                    context = {"message": "a listener to commits failed", "exception": error}
+                    asyncio.get_running_loop().call_exception_handler(context)
             for wake in self._change_listeners:
                 wake()
 
