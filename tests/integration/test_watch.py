@@ -50,6 +50,17 @@ async def test_json_lines_until_the_named_tasks_have_ended(world: ServerWorld) -
         assert await process.stdout.read() == b""
 
 
+async def test_an_unknown_id_is_one_line(world: ServerWorld) -> None:
+    """It names the id, and no option that the command does not have."""
+    unknown = "01JD0000000000000000000001"
+    async with watching(world, unknown, stdout=asyncio.subprocess.PIPE) as process:
+        assert process.stderr is not None
+        (line,) = (await process.stderr.read()).decode().splitlines()
+        assert unknown in line
+        assert "--task" not in line
+        assert await process.wait() == 1
+
+
 async def test_lines_of_all_active_tasks(world: ServerWorld) -> None:
     """Without a terminal: one line per change, of tasks that begin later too, not of those that ended before."""
     ended, active = await world.make_task(external_id="a"), await world.make_task(external_id="b")

@@ -41,6 +41,8 @@ def watch(session: Session, task_ids: tuple[str, ...], *, as_json: bool) -> None
     """
     ids = [session.full_id(text) for text in task_ids]
     tasks = Tasks(session.client, ids)
+    if ids:
+        tasks.load()  # an unknown id is an error of an argument, not of the stream
     with _stopped_by_signals(), _view(tasks, session.client.url, as_json=as_json) as view:
         try:
             for message in session.client.follow(_query(ids), patience_s=float("inf")):
