@@ -235,7 +235,12 @@ async def test_a_missing_file_or_task(world: ServerWorld, tmp_path: Path) -> Non
         ("https://a.example/x?url=https%3A%2F%2Fb%3Fsig%3Dq", "https://a.example/x?url=[redacted-1]"),
         ("10:30?token=x", "10:30?token=x"),
         ("https://a.example/x?sig=", "https://a.example/x?sig="),
+        ("1https://a.example/x?sig=y", "1https://a.example/x?sig=[redacted-1]"),
+        # hours with a search that begins anew at each letter or backslash
+        ("a-" * 500_000 + ": http://b/?sig=y", "a-" * 500_000 + ": http://b/?sig=[redacted-1]"),
+        ("http://b/" + "\\" * 1_000_000 + "u0041?sig=y", "http://b/" + "\\" * 1_000_000 + "u0041?sig=[redacted-1]"),
     ],
+    ids=range(14),
 )
 def test_what_grants_access_in_urls_is_masked(text: str, masked: str) -> None:
     """Values that sign or are long, user names, fragments; also in JSON in a text. Short ones stay."""

@@ -13,12 +13,15 @@ from tracker.domain.outputs import is_signing
 
 Json = Any
 
-_CHARACTER = r"(?:[^\s\"'<>\\]|\\++(?:u[0-9a-fA-F]{4}|/))"
-_URL = re.compile(rf"(?i)\b([a-z][a-z0-9+.-]*+:(?:\\*+/){{2}})({_CHARACTER}++)")
-"""Also in JSON in a text, at each depth: there slashes and ampersands may be escaped."""
+_CHARACTERS = r"(?:[^\s\"'<>\\]++|\\++(?:u[0-9a-fA-F]{4}|/))"
+_URL = re.compile(rf"(?i)([a-z][a-z0-9+.-]{{0,40}}+:(?:\\*+/){{2}})({_CHARACTERS}+)")
+"""Also in JSON in a text, at each depth: there slashes and ampersands may be escaped.
+
+No search begins anew within the same run of characters: a text of the service must not hold the interpreter for long.
+"""
 _USER = re.compile(r"[^/?#\\]*@")
-_SEPARATOR = re.compile(r"(&(?:amp;)?|;|\\++u0026)")
-_MARK = re.compile(r"[?#]|\\++u00(?:3[fF]|23)")
+_SEPARATOR = re.compile(r"(&(?:amp;)?|;|(?<!\\)\\++u0026)")
+_MARK = re.compile(r"[?#]|(?<!\\)\\++u00(?:3[fF]|23)")
 _HARMLESS = 8
 """Characters; a shorter value of a parameter that does not sign is a number or a name."""
 
