@@ -31,6 +31,7 @@ from tracker.hooks.kinds.script import ScriptAction
 from tracker.logs import Redactor
 from tracker.maintenance.model_sync import ModelSync
 from tracker.maintenance.pruning import Pruning
+from tracker.pages.app import WebPages
 from tracker.providers.registry import Registry
 from tracker.server.app import make_app
 from tracker.server.arrivals import Arrivals
@@ -129,6 +130,7 @@ class ServerWorld(World):
         app: the web application, which a test may change before the world begins.
         alarms: those that are raised.
         health: the answer to ``/readyz``, in a list so that a test can replace it.
+        tokens: what is configured now; empty for none.
 
     Args:
         directory: where the database goes.
@@ -136,6 +138,7 @@ class ServerWorld(World):
         tokens: further ones.
         limits: those of `Runner`.
         has_fast_path: whether callbacks may take the fast path, as in the daemon.
+        has_pages: whether it has the web pages.
         max_streams: how many streams there may be.
         overrides: fields of `Services`.
     """
@@ -148,6 +151,7 @@ class ServerWorld(World):
         tokens: Sequence[ApiToken] = (),
         limits: Mapping[str, Json] | None = None,
         has_fast_path: bool = True,
+        has_pages: bool = False,
         max_streams: int = MAX_READERS,
         **overrides: Json,
     ) -> None:
@@ -159,7 +163,7 @@ class ServerWorld(World):
         self.alarms: list[Alarm] = []
         self._made = 0
         own = [] if api_token is None else [ApiToken(None, Scope.ADMIN, api_token)]
-        given = [*own, *tokens] or None
+        self.tokens = [*own, *tokens]
 
         async def read_health() -> Health:
             return self.health[0]
@@ -183,7 +187,7 @@ class ServerWorld(World):
             tokens=CallbackTokens(b"0123456789abcdef"),
             clock=self.clock,
             payloads=Payloads(Redactor(["sk-known-secret"])),
-            api_tokens=lambda: given,
+            api_tokens=lambda: self.tokens or None,
             health=read_health,
             facts=lambda: {
                 "version": "1",
@@ -198,7 +202,7 @@ class ServerWorld(World):
             metrics=read_metrics,
             **overrides,
         )
-        self.app = make_app(self.services)
+        self.app = make_app(self.services, WebPages(self.services) if has_pages else None)
         if not has_fast_path:
             del self.app[FAST_PATH]
         self._server = Server(self.app, self.clock, limits or {})

@@ -50,6 +50,8 @@ RULES: Mapping[str, Rule] = {
                         "aiohttp obstore structlog"),
     "server":      Rule("errors clock logs domain providers store.protocol store.values upstream tracking "
                         "hooks archive maintenance", "aiohttp msgspec orjson pydantic structlog"),
+    "pages":       Rule("errors clock logs domain providers store.protocol store.values tracking server",
+                        "aiohttp jinja2 markupsafe multidict orjson"),
     "metrics":     Rule("errors clock logs domain providers store.protocol store.tallies upstream tracking hooks "
                         "archive", "prometheus_client"),
     "tracing":     Rule("clock domain store.protocol store.values tracking hooks archive",  "opentelemetry"),
@@ -77,7 +79,7 @@ IMPURE_MODULES = {"asyncio", "os", "random", "secrets", "socket", "time"}
 IMPURE_CALLS = {"now", "today", "utcnow", "uuid1", "uuid4"}
 
 # Meaningless module names attract unrelated code.
-MAX_LEVELS = 9
+MAX_LEVELS = 10
 MAX_TOP_MODULES = 5
 MAX_LINES = 400
 

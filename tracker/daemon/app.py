@@ -38,6 +38,7 @@ from tracker.maintenance import clock_watch, model_sync, pruning
 from tracker.maintenance.clock_watch import ClockWatch
 from tracker.metrics.scrape import Metrics
 from tracker.metrics.sources import Sources
+from tracker.pages.app import WebPages
 from tracker.providers.reading.requests import RESULT_WITHIN_S
 from tracker.server.app import make_app
 from tracker.server.connections import Runner
@@ -193,8 +194,9 @@ class Tracker(Parts):
         self.store.subscribe_commits(self.dispatcher.note_commit)
         if self._traces is not None:
             self._traces.watch(self.store, self.submitter.calls, self.dispatcher.tallies, self.archiver.tallies)
+        services = self._services(tokens)
         runner = Runner(
-            make_app(self._services(tokens)),
+            make_app(services, WebPages(services)),
             self._clock,
             access_log=None,  # halves the callback rate; what matters is logged by the handlers
             keepalive_timeout=KEEP_ALIVE_S,

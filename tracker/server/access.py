@@ -61,16 +61,8 @@ def check_access(
         Problem: 401 for a missing or wrong token; 403 for a token without the scope, and for a web page that is not the
             daemon's own.
     """
-    is_local = _is_local_name(request.headers.get("Host", ""))
-    has_tokens = tokens is not None
-    if not (has_tokens or is_local or _is_unix_socket(request)):
-        raise Problem(
-            HTTPStatus.FORBIDDEN,
-            "not-local",
-            "Without an API token the API is limited to programs on this machine, at a loopback address. "
-            "Set server.api_token_env or server.api_token_file.",
-        )
-    _check_site(request, trusts_host=has_tokens or is_local, public_url=public_url if has_tokens else None)
+    check_host(request, tokens)
+    _check_site(request, tokens, public_url)
     if tokens is None:
         return
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
@@ -92,6 +84,43 @@ def check_access(
         )
     if token.name is not None:
         request[TOKEN_NAME] = token.name
+
+
+def check_host(request: web.Request, tokens: Sequence[ApiToken] | None) -> None:
+    """Check that a request without a token names this machine.
+
+    Raises:
+        Problem: 403.
+    """
+    if not (tokens is not None or _is_local(request) or _is_unix_socket(request)):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            "not-local",
+            "Without an API token the API is limited to programs on this machine, at a loopback address. "
+            "Set server.api_token_env or server.api_token_file.",
+        )
+
+
+def check_page(request: web.Request, tokens: Sequence[ApiToken] | None, public_url: str | None = None) -> None:
+    """Check that a request of a browser comes from one of the daemon's own pages, or opens one of them.
+
+    A link on another site may open a page: that site cannot read it, nor show it in a frame. A write must name the page
+    that it comes from, which every browser does.
+
+    Raises:
+        Problem: 403.
+    """
+    check_host(request, tokens)
+    headers = request.headers
+    if request.method in READS:
+        if headers.get("Sec-Fetch-Mode") != "navigate":
+            _check_site(request, tokens, public_url)
+        return
+    _check_site(request, tokens, public_url)
+    if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin" or not (
+        "Sec-Fetch-Site" in headers or "Origin" in headers
+    ):
+        raise _cross_site()
 
 
 def check_media_type(request: web.Request) -> None:
@@ -120,27 +149,31 @@ def check_media_type(request: web.Request) -> None:
     )
 
 
-def _check_site(request: web.Request, *, trusts_host: bool, public_url: str | None) -> None:
+def _check_site(request: web.Request, tokens: Sequence[ApiToken] | None, public_url: str | None) -> None:
     """Refuse pages of other sites.
 
-    Args:
-        request: the request.
-        trusts_host: whether the page that the ``Host`` header names is the daemon's own.
-        public_url: a base URL whose pages are the daemon's own.
+    The daemon's own page is the one that the ``Host`` header names, where a token or a local name makes it trustworthy;
+    with tokens, those below the public URL too.
     """
     headers = request.headers
     sites = headers.getall("Sec-Fetch-Site", [])
     pages = headers.getall("Origin", [])
     if not sites and request.method not in READS:
         pages = pages + [page for page in headers.getall("Referer", []) if page]
-    host = headers.get("Host") if trusts_host else None
+    host = headers.get("Host") if tokens is not None or _is_local(request) else None
+    if tokens is None:
+        public_url = None
     if not _OWN_SITE.issuperset(sites) or not all(_is_own(page, host, public_url) for page in pages):
-        raise Problem(
-            HTTPStatus.FORBIDDEN,
-            "cross-site",
-            "The request comes from a web page of another site. For a page of the daemon behind a proxy, let the proxy "
-            "forward the Host header, or set public_url.",
-        )
+        raise _cross_site()
+
+
+def _cross_site() -> Problem:
+    return Problem(
+        HTTPStatus.FORBIDDEN,
+        "cross-site",
+        "The request comes from a web page of another site. For a page of the daemon behind a proxy, let the proxy "
+        "forward the Host header, or set public_url.",
+    )
 
 
 def _is_own(page: str, host: str | None, public_url: str | None) -> bool:
@@ -190,7 +223,9 @@ def _is_from_browser(request: web.Request) -> bool:
     )
 
 
-def _is_local_name(host: str) -> bool:
+def _is_local(request: web.Request) -> bool:
+    """Whether the ``Host`` header names this machine."""
+    host = request.headers.get("Host", "")
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
     name = name.strip("[]")
     if name.lower() == "localhost":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVarTuple
+from typing import TYPE_CHECKING, Protocol, TypeVarTuple
 
 import orjson
 from aiohttp import web
@@ -64,13 +64,24 @@ CallbackHandler = Callable[..., Awaitable[web.StreamResponse]]
 """(request, provider, token): the last two are the variables of the path."""
 
 
-def make_app(services: Services) -> web.Application:
+class Pages(Protocol):
+    """Web pages beside the API."""
+
+    def add_to(self, app: web.Application) -> None:
+        """Add their routes."""
+
+    async def show_problem(self, request: web.Request, problem: Problem) -> web.StreamResponse | None:
+        """An error as a page; None for a client that is not a browser."""
+
+
+def make_app(services: Services, pages: Pages | None = None) -> web.Application:
     """The web application.
 
     Run it on a `tracker.server.connections.Runner`, which handles the errors below the handlers.
 
     Args:
         services: what the handlers call.
+        pages: what browsers see.
     """
     # `bodies.read_body` has its own limits; this one only backs them up
     app = web.Application(client_max_size=MAX_API_BYTES)
@@ -81,14 +92,16 @@ def make_app(services: Services) -> web.Application:
             receive = _with_problems(getattr(callbacks, operation.name), operation.path)
             handler = _from_path(_counted_callback(services, receive))
         else:
-            handler = _counted(services, _guarded(services, operation), operation.path)
+            handler = counted(services, _guarded(services, operation), operation.path)
         if operation.method == "GET":
             app.router.add_get(operation.path, handler)
         else:
             app.router.add_route(operation.method, operation.path, handler)
     app.on_shutdown.append(lambda _: services.feed.close())
-    app.router.add_get(OPENAPI_PATH, _counted(services, _fixed(_openapi()), OPENAPI_PATH))
-    app.router.add_route("*", "/{rest:.*}", _not_found(services, callbacks))
+    app.router.add_get(OPENAPI_PATH, counted(services, _fixed(_openapi()), OPENAPI_PATH))
+    if pages is not None:
+        pages.add_to(app)
+    app.router.add_route("*", "/{rest:.*}", _not_found(services, callbacks, pages))
     return app
 
 
@@ -128,7 +141,7 @@ def _guarded(services: Services, operation: Operation) -> WebHandler:
     return _with_problems(handle, operation.path)
 
 
-def _counted(services: Services, handler: WebHandler, route: str) -> WebHandler:
+def counted(services: Services, handler: WebHandler, route: str) -> WebHandler:
     """The handler, with each request counted under its route."""
     tallies, clock = services.tallies, services.clock
 
@@ -169,12 +182,13 @@ def _with_problems(
         except Exception as error:
             if isinstance(error, ConnectionError) and is_gone(request):
                 raise  # the client has disconnected
-            return _problem_of(error, request.method, route).response()
+            return problem_of(error, request.method, route).response()
 
     return handle
 
 
-def _problem_of(error: Exception, method: str, route: str) -> Problem:
+def problem_of(error: Exception, method: str, route: str) -> Problem:
+    """The response to an error of a handler; the log gets those that are not the caller's."""
     match error:
         case FieldsUnknown():
             return bad_input(error.problems, "unknown-fields")
@@ -206,7 +220,7 @@ def _problem_of(error: Exception, method: str, route: str) -> Problem:
             return failed()
 
 
-def _not_found(services: Services, callbacks: CallbackHandlers) -> WebHandler:
+def _not_found(services: Services, callbacks: CallbackHandlers, pages: Pages | None) -> WebHandler:
     """404 for an unknown path, 405 for a known one with another method.
 
     Callbacks to an address with additional slashes, which senders and proxies add, go to the handlers of callbacks.
@@ -222,7 +236,11 @@ def _not_found(services: Services, callbacks: CallbackHandlers) -> WebHandler:
     async def refuse(request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/v1/"):
             check_access(request, services.api_tokens(), Scope.READ, services.public_url())
-        raise await not_allowed(request, set())
+        problem = await not_allowed(request, set())
+        page = None if pages is None else await pages.show_problem(request, problem)
+        if page is None:
+            raise problem
+        return page
 
     async def not_allowed(request: web.Request, allowed: set[str]) -> Problem:
         allowed = set(allowed)
@@ -241,7 +259,7 @@ def _not_found(services: Services, callbacks: CallbackHandlers) -> WebHandler:
         )
 
     as_callback = _counted_callback(services, _with_problems(receive, ""))
-    as_other = _counted(services, _with_problems(refuse, ""), OTHER)
+    as_other = counted(services, _with_problems(refuse, ""), OTHER)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         parts = [part for part in request.path.split("/") if part]

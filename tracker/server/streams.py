@@ -181,7 +181,7 @@ class _Sender:
 
     async def send_all(self) -> None:
         """Send until the client is gone or the daemon stops."""
-        _limit_buffers(self._request)
+        limit_buffers(self._request)
         # the id lets a client that is cut off before the first event resume here
         data = self._frame(b"retry: %d\nid: %d\n\n" % (RECONNECT_MS, self._sent_id))
         while (transport := self._request.transport) is not None:
@@ -252,7 +252,7 @@ def encode(chunk: Chunk) -> bytes:
     return b"".join(messages)
 
 
-def _limit_buffers(request: web.Request) -> None:
+def limit_buffers(request: web.Request) -> None:
     """Have the kernel hold little for the client, and give up one that is unreachable."""
     transport = request.transport
     found: socket.socket | None = None if transport is None else transport.get_extra_info("socket")

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         OpenCounts,
         Page,
         PollsRequested,
+        TaskCounts,
         TaskFilter,
         WaitingClaim,
         WriterProgress,
@@ -122,6 +123,12 @@ class Reader(Protocol):
 
     async def list_all_deliveries(self, wanted: DeliveryFilter) -> DeliveryPage:
         """The hook runs of all tasks, newest first; a search like `list_tasks`."""
+
+    async def count_tasks(self, wanted: TaskFilter, at_most: int) -> TaskCounts:
+        """How many tasks match, by status; a search like `list_tasks`.
+
+        Without labels, text, status and times the counts are exact. Otherwise the newest ``at_most`` are counted.
+        """
 
     async def count_deliveries(self) -> dict[str, dict[str, int]]:
         """How many deliveries there are: hook -> status -> count."""

@@ -370,3 +370,16 @@ class Page:
     items: Sequence[TaskRecord]
     next_cursor: str | None
     is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """How many tasks match a filter.
+
+    Attributes:
+        by_status: every status -> how many have it.
+        is_complete: all were counted; otherwise there are at least so many, and these are the newest.
+    """
+
+    by_status: Mapping[str, int]
+    is_complete: bool

@@ -67,6 +67,31 @@ async def test_paging_with_filters(engine: OpenWorld, wanted: dict[str, Any], ex
         assert found == [make_task_name(n) for n in sorted(expected, reverse=True)]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "at_most", "expected", "is_complete"),
+    [
+        ({}, 4, {"PENDING": 20, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 10}, True),
+        ({"provider": "suno"}, 4, {"PENDING": 10, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 5}, True),
+        ({"reason": "policy_rejected"}, 4, {"PENDING": 0, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 10}, True),
+        ({"labels": {"user": "2"}}, 6, {"PENDING": 4, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 2}, True),
+        ({"labels": {"user": "2"}}, 3, {"PENDING": 2, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 1}, False),
+        ({"q": "größe"}, 10, {"PENDING": 0, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 10}, True),
+        ({"status": "FAILED", "provider": "kling"}, 9, {"PENDING": 0, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 5}, True),
+        ({"account": "nobody"}, 9, {"PENDING": 0, "RUNNING": 0, "SUCCEEDED": 0, "FAILED": 0}, True),
+    ],
+    ids=str,
+)
+async def test_counts_agree_with_the_list(
+    engine: OpenWorld, wanted: dict[str, Any], at_most: int, expected: dict[str, int], is_complete: bool
+) -> None:
+    """By status, exact where the store keeps the count, else of so many newest tasks that match."""
+    async with engine() as world:
+        await fill(world)
+        counts = await world.store.count_tasks(TaskFilter(**wanted), at_most)
+        assert dict(counts.by_status) == expected
+        assert counts.is_complete is is_complete
+
+
 async def test_times_are_found_by_ids(engine: OpenWorld) -> None:
     """An id begins with the time of its creation; since is inclusive, until exclusive, alone and with other filters."""
     async with engine() as world:

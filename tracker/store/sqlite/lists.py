@@ -21,6 +21,7 @@ from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.ids import first_id_at
 from tracker.domain.task import Status
 from tracker.store.sqlite.rows import DELIVERY_COLUMNS, RECORD_COLUMNS, Row, to_ms, where_clause
+from tracker.store.values import TaskCounts
 
 if TYPE_CHECKING:
     from tracker.store.sqlite.rows import ReadRows
@@ -160,6 +161,20 @@ async def find_tasks(read: ReadRows, wanted: TaskFilter, limits: SearchLimits, c
         return await read(*source.select(lower if end is None else end, upper, limit))
 
     return await _search(find_end, find, upper, wanted.limit + 1, limits)
+
+
+async def count_tasks(read: ReadRows, wanted: TaskFilter, limits: SearchLimits, at_most: int) -> TaskCounts:
+    """How many tasks match, by status: from the counts where they say it, else of the newest ones."""
+    columns, status, text, labels = _conditions(wanted)
+    counts: dict[str, int] = dict.fromkeys(Status, 0)
+    if not (status or text or labels or wanted.since or wanted.until):
+        for name in (Status.FAILED,) if wanted.reason is not None else Status:
+            counts[name] = sum(count for *_, count in await _count(read, replace(wanted, status=name), columns))
+        return TaskCounts(counts, is_complete=True)
+    found = await find_tasks(read, replace(wanted, limit=at_most, cursor=None), limits, "status")
+    for (name,) in found.rows[:at_most]:
+        counts[name] += 1
+    return TaskCounts(counts, is_complete=found.cut_at is None and len(found.rows) <= at_most)
 
 
 async def _choose(read: ReadRows, wanted: TaskFilter) -> _Source | None:

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.report import Report, ReportFilter
     from tracker.store.tallies import Backlog, StoreGauges
-    from tracker.store.values import DeliveryFilter, Lane, OpenCounts, TaskFilter
+    from tracker.store.values import DeliveryFilter, Lane, OpenCounts, TaskCounts, TaskFilter
 
 T = TypeVar("T")
 
@@ -175,6 +175,10 @@ class SqliteReader:
         if found.cut_at is not None:
             return Page(items, found.cut_at, is_cut=True)
         return Page(items, items[-1].task.id if len(found.rows) > wanted.limit else None)
+
+    async def count_tasks(self, wanted: TaskFilter, at_most: int) -> TaskCounts:
+        async with self._searches.search():
+            return await lists.count_tasks(self._searches.bounded_rows, wanted, self.search_limits, at_most)
 
     async def list_events(self, task_id: TaskId) -> list[EventRecord]:
         rows = await self._rows(f"SELECT {EVENT_COLUMNS} FROM events WHERE task_id = ? ORDER BY seq", (task_id,))
