@@ -1,5 +1,6 @@
 """One action on many tasks: poll, cancel, and retry the deliveries of all that match a filter."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.records import Json
 from tracker.domain.scopes import ApiToken, Scope
 from tracker.domain.task import ExternalId, Reason, Status, TaskId
+from tracker.server.actions import AT_ONCE
 from tracker.store.sqlite.lists import SearchLimits
 from tracker.store.values import Announcement, AttemptResult
 
@@ -161,6 +163,24 @@ async def test_a_wrong_action_is_refused(world: ServerWorld, body: Json, where: 
     assert locs(problem) == [where]
     assert text in problem["errors"][0]["msg"]
     assert (await world.get(task_id)).task.status is Status.PENDING
+
+
+async def test_few_writes_wait_at_once(world: ServerWorld) -> None:
+    """However many tasks match, a callback that comes meanwhile waits for few of them."""
+    for n in range(3 * AT_ONCE):
+        await world.make_task(external_id=f"up-{n}")
+    most = 0
+
+    async def look() -> None:
+        nonlocal most
+        while True:
+            most = max(most, world.store.writer_progress.waiting)
+            await asyncio.sleep(0)
+
+    looking = asyncio.ensure_future(look())
+    assert await act(world, "cancel", {"status": "PENDING"}) == (3 * AT_ONCE, 3 * AT_ONCE)
+    looking.cancel()
+    assert 1 < most <= AT_ONCE
 
 
 async def test_an_action_ends_with_the_daemon(world: ServerWorld) -> None:

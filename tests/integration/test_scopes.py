@@ -11,6 +11,7 @@ from tracker.domain.records import Json
 from tracker.domain.scopes import ApiToken, Scope
 from tracker.server.operations import OPERATIONS
 from tracker.server.responses import OPENAPI_PATH
+from tracker.server.streams import CHECK_TOKEN_S
 
 OWN = "token-of-the-api-not-real"
 TOKENS = [
@@ -101,4 +102,22 @@ async def test_of_equal_tokens_the_least_counts(tmp_path: Path) -> None:
         async with world.client.post("/v1/prune", headers=bearer("the-same"), json={}) as response:
             assert "The token b" in (await problem_of(response, 403))["detail"]
         async with world.client.get("/v1/stats", headers=bearer("")) as response:
+            await problem_of(response, 401)
+
+
+async def test_a_stream_ends_with_its_token(tmp_path: Path) -> None:
+    """A token that is removed, or allows less, reads no further; other streams go on."""
+    async with ServerWorld(tmp_path, api_token=OWN, tokens=TOKENS) as world:
+        task_id = await world.make_task()
+        streams = [await world.client.get("/v1/stream", headers=bearer(token)) for token in (READ, OPS)]
+        removed, other = streams
+        world.tokens.remove(READ)
+        world.clock.advance(CHECK_TOKEN_S + 1)
+        await world.end_task(task_id)
+        await removed.content.read()  # to its end
+        assert world.services.feed.readers == 1
+        while b"event: task" not in await other.content.readline():
+            pass
+        other.close()
+        async with world.client.get("/v1/stream", headers=bearer(READ)) as response:
             await problem_of(response, 401)

@@ -16,7 +16,7 @@ from tracker.domain.attempts import DeliveryDetail, delivery_detail_json
 from tracker.domain.observation import Reading
 from tracker.domain.outputs import strip_inline_data
 from tracker.domain.records import EventRecord, Json, TaskRecord, archive_json, event_json, iso, task_json
-from tracker.domain.replay import PastEvent, ReplayEvent, ReplayStep, is_judged, is_trusted, run_again
+from tracker.domain.replay import REPEATED, PastEvent, ReplayEvent, ReplayStep, is_judged, is_trusted, run_again
 from tracker.domain.statuses import Origin, Source, Status
 from tracker.domain.task import Task
 from tracker.domain.url_secrets import UrlSecrets
@@ -105,11 +105,12 @@ def _event_json(task: Task, stored: StoredEvent) -> Json:
     shown = stored.record
     # as stored, both are plain texts
     past = PastEvent(shown.at, Source(shown.source), stored.key, Status(shown.from_status), stored.reading)
+    first = msgspec.structs.replace(past, key=past.key.removeprefix(REPEATED))  # what a repetition repeats
     return {
         **event_json(shown),
         "reading": msgspec.to_builtins(stored.reading),
         "is_judged": is_judged(past),
-        "is_trusted": is_trusted(task, past),
+        "is_trusted": is_trusted(task, first),
     }
 
 

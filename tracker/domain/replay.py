@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from tracker.domain.transitions import Decision
 
-_REPEATED = "dup:"
+REPEATED = "dup:"
 """Begins the key of an event that records a repetition."""
+_SUBMIT, _CALLBACK, _QUEUED = Source.SUBMIT, Source.CALLBACK, SubmitState.QUEUED
 
 
 class PastEvent(Struct, frozen=True, gc=False):
@@ -55,8 +56,8 @@ def rederive(stored: Task, history: Sequence[PastEvent]) -> Task | None:
     # one that was never sent but has an upstream id was registered
     task = _beginning(stored, is_registered=stored.submit_attempts == 0 and stored.external_id is not None)
     for event in history:
-        if not event.key.startswith(_REPEATED):
-            task = _judge_again(task, event.at, event.source, event.reading, is_trusted(stored, event)).task
+        if not event.key.startswith(REPEATED):
+            task = _judge_again(task, event, is_trusted(stored, event)).task
     return task
 
 
@@ -99,7 +100,7 @@ class ReplayStep(Struct, frozen=True):
 
 def is_judged(event: PastEvent) -> bool:
     """Whether an event is an observation of its own: no repetition, and no note about files."""
-    return not event.key.startswith(_REPEATED) and not (event.source is Source.CLOCK and event.reading == NOTHING)
+    return not event.key.startswith(REPEATED) and not (event.source is Source.CLOCK and event.reading == NOTHING)
 
 
 def run_again(
@@ -121,16 +122,17 @@ def run_again(
     for event in history:
         before, outcome = task.status, event.outcome
         if event.is_judged:
-            decision = _judge_again(task, event.at, event.source, event.reading, event.is_trusted)
+            decision = _judge_again(task, event, event.is_trusted)
             task, outcome = decision.task, decision.outcome
         steps.append(ReplayStep(event, outcome, before, task.status))
     return steps, task
 
 
-def _judge_again(task: Task, at: datetime, source: Source, reading: Reading, is_trusted: bool) -> Decision:  # noqa: FBT001 - called for each event
-    if source is Source.SUBMIT and task.submit_state is SubmitState.QUEUED:
+def _judge_again(task: Task, event: PastEvent | ReplayEvent, trusted: bool) -> Decision:  # noqa: FBT001 - called for each event
+    if event.source is _SUBMIT and task.submit_state is _QUEUED:
         task = replace(task, submit_state=SubmitState.SENDING)  # sending leaves no event, only its answer does
-    return decide(task, Observation(task.id, source, at, reading, is_trusted=is_trusted), at)
+    at = event.at
+    return decide(task, Observation(task.id, event.source, at, event.reading, None, trusted), at)
 
 
 def differences(stored: Task, derived: Task) -> list[tuple[str, str, str]]:
@@ -175,7 +177,7 @@ def _beginning(stored: Task, *, is_registered: bool) -> Task:
 def is_trusted(stored: Task, event: PastEvent) -> bool:
     """Whether an event was trusted to end its task: only its key shows that, and only a callback can lack it."""
     status = event.reading.status
-    if event.source is not Source.CALLBACK or status is None or not status.is_terminal:
+    if event.source is not _CALLBACK or status is None or not status.is_terminal:
         return True
     untrusted = Observation(stored.id, event.source, event.at, event.reading, is_trusted=False)
-    return not event.key.removeprefix(_REPEATED).startswith(dedupe_key(untrusted))
+    return not event.key.startswith(dedupe_key(untrusted))

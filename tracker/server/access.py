@@ -65,9 +65,8 @@ def check_access(
     _check_site(request, tokens, public_url)
     if tokens is None:
         return
-    scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-    token = find_token(presented.strip(), tokens)
-    if token is None or scheme.lower() != "bearer":
+    token = _token_of(request, tokens)
+    if token is None:
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "unauthorized",
@@ -123,6 +122,12 @@ def check_page(request: web.Request, tokens: Sequence[ApiToken] | None, public_u
         raise _cross_site()
 
 
+def is_allowed(request: web.Request, tokens: Sequence[ApiToken] | None, scope: Scope) -> bool:
+    """Whether the token of a request that was admitted still allows it."""
+    token = None if tokens is None else _token_of(request, tokens)
+    return tokens is None or (token is not None and token.scope.includes(scope))
+
+
 def check_media_type(request: web.Request) -> None:
     """Check that a write is sent as JSON; it can have no ``Content-Type`` if no browser can have sent it.
 
@@ -147,6 +152,11 @@ def check_media_type(request: web.Request) -> None:
         "The request must be JSON: curl --json '{…}', or curl -H 'Content-Type: application/json' -d '{…}'.",
         headers={"Accept-Post": "application/json"},
     )
+
+
+def _token_of(request: web.Request, tokens: Sequence[ApiToken]) -> ApiToken | None:
+    scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+    return find_token(presented.strip(), tokens) if scheme.lower() == "bearer" else None
 
 
 def _check_site(request: web.Request, tokens: Sequence[ApiToken] | None, public_url: str | None) -> None:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import HttpVersion11, web
 
-from tracker.errors import FieldProblem, PositionUnknown, RequestInvalid, TaskNotFound, TooManyReaders
+from tracker.domain.scopes import Scope
+from tracker.errors import ConfigError, FieldProblem, PositionUnknown, RequestInvalid, TaskNotFound, TooManyReaders
+from tracker.server.access import is_allowed
 from tracker.server.queries import DEFAULT_LIMIT, LAST_EVENT_ID, parse_seq, refuse_unknown_names
 from tracker.server.responses import HEADERS, RETRY_AFTER_S, Problem, json_response
 from tracker.server.searches import is_gone
@@ -40,6 +42,8 @@ STREAM_HEADERS: Final = {
 RECONNECT_MS: Final = 2000
 PING: Final = b": ping\n"
 """A comment, without the empty line that ends a message: some clients report that as an event without data."""
+CHECK_TOKEN_S: Final = 15.0
+"""How often the token of a stream is checked again; it may be read from a file."""
 STALL_S: Final = 60.0
 """A client that has read nothing for so long is disconnected."""
 SEND_BUFFER_BYTES: Final = 256 * 1024
@@ -58,7 +62,7 @@ async def stream_events(services: Services, request: web.Request) -> web.StreamR
     wanted = await _filter(services, query)
     response = web.StreamResponse(headers=STREAM_HEADERS)
     with _refusals(loc):
-        async with services.feed.open(wanted, after, partial(is_gone, request)) as reader:
+        async with services.feed.open(wanted, after, _Client(services, request).is_over) as reader:
             await response.prepare(request)
             if request.method != "HEAD":
                 with services.tallies.stream():
@@ -158,6 +162,26 @@ def _refusals(loc: tuple[str, str]) -> Iterator[None]:
         headers = {"Retry-After": str(RETRY_AFTER_S)}
         detail = f"Too many streams: {error}. Close some, or retry later."
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too-many-streams", detail, headers=headers) from None
+
+
+class _Client:
+    """The client of a stream, which lasts: its token may be removed or changed meanwhile."""
+
+    def __init__(self, services: Services, request: web.Request) -> None:
+        self._services = services
+        self._request = request
+        self._checked_at = services.clock.monotonic()
+        self._is_refused = False
+
+    def is_over(self) -> bool:
+        """Whether it is gone, or its token allows the stream no longer."""
+        if is_gone(self._request) or self._is_refused:
+            return True
+        if (now := self._services.clock.monotonic()) - self._checked_at >= CHECK_TOKEN_S:
+            self._checked_at = now
+            with suppress(ConfigError):  # the file with the token cannot be read now
+                self._is_refused = not is_allowed(self._request, self._services.api_tokens(), Scope.READ)
+        return self._is_refused
 
 
 # -- sending -----------------------------------------------------------------------------------------------
