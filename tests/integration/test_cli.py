@@ -37,6 +37,7 @@ from tracker.domain.observation import Observation, Reading, Source, Submission
 from tracker.domain.records import SEARCH_CUT
 from tracker.domain.schedule import PollPolicy, PollTiming
 from tracker.domain.task import ExternalId, SubmitState, TaskId
+from tracker.domain.transitions import HELD
 from tracker.sandbox import Chaos
 from tracker.sandbox.directives import DIRECTIVES
 from tracker.store.sqlite import SqliteStore, read_instance
@@ -564,6 +565,25 @@ def test_show_events_why(daemon: Daemon) -> None:
     assert json.loads(tracker_("show", ID, "--json").stdout) == FAILED
     assert json.loads(tracker_("events", ID, "--json").stdout) == {"items": [event]}
     assert json.loads(tracker_("why", ID, "--json").stdout) == explanation
+
+
+def test_why_names_the_alarm_of_a_held_create_once(daemon: Daemon) -> None:
+    """The summary says why it is held, so the history does not repeat it."""
+    cause = 'the service has rejected the key of account default since 2026-11-20T20:42:00.000Z: "no such key"'
+    heard = {"at": "2026-11-20T20:42:00.000Z", "source": "submit", "said": f"{HELD}{cause}", "outcome": "applied"}
+    explanation = {
+        "id": ID,
+        "status": "PENDING",
+        "summary": f"The tracker holds the request back: {cause}. Nothing was started or charged.",
+        "heard": [heard, {**heard, "said": f"{HELD}something else"}],
+        **{name: [] for name in ("refused", "next", "notes", "details", "actions")},
+        "ends_by": None,
+    }
+    daemon.on(f"GET /v1/tasks/{ID}", (200, TASK)).on(f"GET /v1/tasks/{ID}/why", (200, explanation))
+    shown = tracker_("why", ID).stdout
+    assert shown.count("no such key") == 1
+    assert re.search(r"submit +held until its account is accepted\n", shown)
+    assert "held until its account is accepted: something else" in shown
 
 
 def test_show_compares_a_task_with_others(daemon: Daemon) -> None:

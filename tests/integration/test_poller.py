@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tracker.tracking.claims import (
 )
 from tracker.tracking.lane_limits import LaneSlots
 from tracker.tracking.poller import MAX_LANE_SENDS, MAX_POLLS, MAX_SENDS, polls_within
+from tracker.upstream.breaker import POLICY
 
 
 async def test_a_family_in_maintenance_stops_no_other(tmp_path: Path) -> None:
@@ -356,6 +358,21 @@ async def test_a_used_up_rate_causes_no_claims(tmp_path: Path) -> None:
             await claims._refill()
         assert (calls["claim_due"], calls["list_lanes"]) == before == (1, 1)
         world.limits.pause("default", world.clock.monotonic() + 60.0)  # ends the waits for a slot
+
+
+async def test_until_when_nothing_is_sent_for_a_task(tmp_path: Path) -> None:
+    """The end of its account's pause, or the next probe of a circuit, whichever is later; else nothing is known."""
+    async with UpstreamWorld(tmp_path) as world:
+        task = (await world.get(await world.register())).task
+        assert world.poller.blocked_until(task) is None
+        world.gateway.answers["kling"] = IN_MAINTENANCE
+        for _ in range(POLICY.opens_after):
+            await world.poller.poll(task.id)
+        until = world.poller.blocked_until(task)
+        assert until is not None
+        assert 0 < (until - world.clock.now()).total_seconds() <= POLICY.first_wait_s
+        world.limits.pause("default", world.clock.monotonic() + 60.0)
+        assert world.poller.blocked_until(task) == world.clock.now() + timedelta(seconds=60)
 
 
 async def test_an_open_circuit_causes_no_claims_between_sweeps(tmp_path: Path) -> None:

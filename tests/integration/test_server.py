@@ -11,9 +11,10 @@ import pytest
 from aiohttp import web
 
 from tests.kits.clock import START
-from tests.kits.factories import make_answer
+from tests.kits.factories import make_alarm, make_answer
 from tests.kits.server import ServerWorld, locs, problem_of
 from tests.kits.waiting import until
+from tracker.domain.alarms import AlarmKind
 from tracker.domain.health import Health
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Source, Submission
@@ -511,6 +512,24 @@ async def make_delivery(world: ServerWorld, task_id: TaskId, status: DeliverySta
     result = AttemptResult(status, error="exit 1", output="no space left", started_at=START, took_s=0.25)
     await world.store.record_attempt(job.id, result, job.attempt)
     return job.id
+
+
+async def test_why_names_the_alarms_that_concern_a_task(world: ServerWorld) -> None:
+    """With what to do: silent callbacks of its provider while it waits for one, and nothing of others."""
+    task_id = await world.make_task()
+    own = make_alarm(AlarmKind.CALLBACKS_SILENT, "suno", message="Callbacks do not arrive.", fix="Check public_url.")
+    world.alarms += [own, make_alarm(AlarmKind.CALLBACKS_SILENT, "kling"), make_alarm()]
+    note = "Callbacks do not arrive. Check public_url."
+
+    async def alarm_notes() -> list[str]:
+        return [one for one in (await get(world, f"/v1/tasks/{task_id}/why"))["notes"] if "a note on" not in one]
+
+    world.edit("UPDATE tasks SET expects_callback = 1")
+    assert note in await alarm_notes()
+    assert "disk" not in str(await alarm_notes())
+    assert [item["subject"] for item in (await get(world, "/v1/alarms"))["items"]] == ["suno", "kling", "/srv"]
+    await world.end_task(task_id)
+    assert note not in await alarm_notes()
 
 
 async def test_why_names_a_hook_that_is_failing(world: ServerWorld) -> None:

@@ -97,6 +97,9 @@ class StandInPoller:
         if self.brings is not None:
             await self.brings(task_id)
 
+    def blocked_until(self, _task: Task) -> None:
+        """Nothing is held back."""
+
     def notes(self, task: Task) -> Sequence[str]:
         """One note."""
         return [f"a note on {task.id}"]

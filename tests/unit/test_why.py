@@ -591,6 +591,23 @@ def test_what_can_be_done_about_each_reason(reason: Reason) -> None:
     assert not any("resubmit" in action["command"] for action in elsewhere), "created elsewhere: no request"
 
 
+def test_an_id_that_a_person_named_says_nothing_about_costs() -> None:
+    """The service does not know it, so whether it ever accepted a job is not known; its own ids are another matter."""
+    scenario = accepted().observe(9, Source.POLL, Reading(status=Status.FAILED, reason=Reason.NOT_FOUND))
+    named = replace(scenario.task, submit_attempts=0)
+    assert "probably charged" not in str(explain(TaskHistory(named, scenario.events), POLICY, at(10))["notes"])
+    assert "probably charged" in str(scenario.why(10)["notes"])
+
+
+def test_the_next_poll_is_not_before_a_pause_ends() -> None:
+    """A due task whose account pauses is asked about when the pause is over."""
+    task = replace(accepted().task, due_at=at(10))
+    first, *_ = explain(TaskHistory(task), POLICY, at(12), not_before=at(72))["next"]
+    assert first == {"at": iso(at(72)), "what": "The tracker asks the service."}
+    first, *_ = explain(TaskHistory(task), POLICY, at(5), not_before=at(7))["next"]
+    assert first["at"] == iso(at(10))
+
+
 def test_how_long_it_usually_takes() -> None:
     """A norm beside the time so far; a late task is named so, with its latest end. Too few samples say nothing."""
     task = accepted().task

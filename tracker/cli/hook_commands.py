@@ -234,7 +234,9 @@ def _echo_deliveries(page: Json) -> None:
         ("id", "status", "event", "task", "attempts", "age", "next", "detail"),
         [
             (
-                *(item[name] for name in ("id", "status", "event", "task_id", "attempts")),
+                *(item[name] for name in ("id", "status", "event")),
+                item["task_id"] or f"{item.get('alarm_kind')} {item.get('alarm_subject')}",
+                item["attempts"],
                 when(item["created_at"], now).removesuffix(" ago"),
                 due(item["next_attempt_at"], now) or "-",
                 item["error"] or "",

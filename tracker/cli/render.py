@@ -296,6 +296,10 @@ def echo_event(event: Mapping[str, Json]) -> None:
     click.echo("  ".join(cells))
 
 
+_HELD = "held until its account is accepted"
+"""As `tracker.domain.transitions.HELD`, which commands beside a daemon must not import."""
+
+
 def echo_why(why: Mapping[str, Json], *, verbose: bool = False, now: datetime | None = None) -> None:
     """Write the explanation of a task as one screen; ``verbose`` adds counts and rules."""
     now = now or datetime.now(UTC)
@@ -333,6 +337,8 @@ def _history(why: Mapping[str, Json], now: datetime) -> Iterator[tuple[str, str,
     for (source, text), group in groupby(why["heard"], lambda entry: (source_of(entry, "said"), entry["said"])):
         entries = list(group)
         first, last = entries[0], entries[-1]
+        if text.startswith(_HELD) and text.removeprefix(f"{_HELD}: ") in why["summary"]:
+            text = _HELD  # noqa: PLW2901 - the summary says why
         not_applied = " (not applied)" if (first["at"], f"{first['source']}: {text}") in refused else ""
         times = f" ({len(entries)} times, last at {clock_time(last['at'], now)})" if len(entries) > 1 else ""
         yield clock_time(first["at"], now), source, f"{localize(text, now)}{not_applied}{times}"

@@ -132,11 +132,16 @@ class AlarmSources:
         yield from (one for one in self._parts.accounts.find() if one.subject in self._parts.live.accounts)
 
     def _upstreams(self) -> Iterator[Finding]:
-        for circuit in self._parts.breakers.list_open():
+        opened = self._parts.breakers.list_open()
+        hosts = {circuit.host for circuit in opened if not circuit.provider}
+        for circuit in opened:
+            subject = f"{circuit.host} {circuit.provider}".rstrip()
+            is_known = self._alarms.is_raised(AlarmKind.UPSTREAM_CIRCUIT_OPEN, subject)
+            if circuit.provider and circuit.host in hosts and not is_known:
+                continue  # that the host does not answer says it
             failed = f"fails for {circuit.provider}" if circuit.provider else "does not answer"
             message = f"The service at {circuit.host} {failed}, so the tracker only sends single requests to test it."
             fix = "Check the network, DNS and the account's base_url; the tracker resumes on its own."
-            subject = f"{circuit.host} {circuit.provider}".rstrip()
             yield Finding(AlarmKind.UPSTREAM_CIRCUIT_OPEN, subject, message, fix)
 
     def _callbacks(self) -> Iterator[Finding]:

@@ -33,20 +33,21 @@ def next_of_held(task: Task) -> list[Step]:
     ]
 
 
-def next_of_task(task: Task, policy: PollPolicy) -> list[Step]:
-    """Of any other task."""
+def next_of_task(task: Task, policy: PollPolicy, not_before: datetime | None = None) -> list[Step]:
+    """Of any other task; nothing is sent before a time, if one is given."""
+    sent_at = max(filter(None, (task.due_at, not_before)), default=None)
     if task.status.is_terminal:
         if task.due_at is None:
             return []
-        return [(task.due_at, "The tracker asks the service once more. It still accepts a success with outputs.")]
+        return [(sent_at, "The tracker asks the service once more. It still accepts a success with outputs.")]
     match task.submit_state:
         case SubmitState.QUEUED if task.waits_for_slot:
             return [(None, "The tracker sends the request when a slot of its account is free.")]
         case SubmitState.QUEUED if not task.submit_attempts:
-            return [(task.due_at, "The tracker sends the request to the service.")]
+            return [(sent_at, "The tracker sends the request to the service.")]
         case SubmitState.QUEUED:
             return [
-                (task.due_at, "The tracker sends the request again."),
+                (sent_at, "The tracker sends the request again."),
                 (submit_end(task, policy), "If the service has not accepted it by then, the tracker gives it up."),
             ]
         case SubmitState.SENDING:
@@ -61,7 +62,7 @@ def next_of_task(task: Task, policy: PollPolicy) -> list[Step]:
     steps: list[Step] = []
     if task.external_id is not None:
         again = " again" if task.polls else ""
-        steps.append((task.due_at, f"The tracker asks the service{again}."))
+        steps.append((sent_at, f"The tracker asks the service{again}."))
     if task.expects_callback:
         steps.append(_MAY_REPORT)
     steps += _timeouts(task, policy)

@@ -20,7 +20,7 @@ from tracker.domain.records import iso, to_json
 from tracker.domain.schedule import age_s, submit_end
 from tracker.domain.statuses import Source, Status
 from tracker.domain.summary import last_of_submit, summarize
-from tracker.domain.task import SubmitState
+from tracker.domain.task import Reason, SubmitState
 from tracker.domain.text import count as _count
 from tracker.domain.text import duration, span, spans
 from tracker.domain.transitions import HELD, Outcome
@@ -91,6 +91,7 @@ def explain(
     *,
     max_in_flight: int | None = None,
     durations: Durations = NOTHING_LEARNED,
+    not_before: datetime | None = None,
 ) -> dict[str, Json]:
     """Explain why a task is where it is.
 
@@ -101,6 +102,7 @@ def explain(
         notes: what only the running daemon knows, one sentence each.
         max_in_flight: how many tasks of its account may be in flight; None: any number.
         durations: how long tasks usually take.
+        not_before: until when the tracker sends nothing for it, as far as the running daemon knows.
 
     Returns:
         The JSON of `WhyView`: the soonest step is the first, those without a time the last.
@@ -109,7 +111,7 @@ def explain(
     is_queued = task.submit_state is SubmitState.QUEUED and not task.waits_for_slot
     is_held = is_queued and last_of_submit(events).startswith(HELD)
     steps = [
-        *(next_of_held(task) if is_held else next_of_task(task, policy)),
+        *(next_of_held(task) if is_held else next_of_task(task, policy, not_before)),
         *next_of_hooks(deliveries),
         *archive_steps(history.archives),
     ]
@@ -217,7 +219,8 @@ def _charge(task: Task) -> str:
     """What an ended task cost; where nothing is known the summary of these reasons has said that it may be charged."""
     if not task.status.is_terminal:
         return ""
-    is_open = task.submit_state is not SubmitState.REFUSED and (task.is_canceled or task.is_given_up)
+    is_unknown_id = task.reason is Reason.NOT_FOUND and not task.submit_attempts  # a person named it
+    is_open = task.submit_state is not SubmitState.REFUSED and (task.is_canceled or task.is_given_up or is_unknown_id)
     return describe_charge(
         failed=task.status is Status.FAILED,
         cost=task.cost,

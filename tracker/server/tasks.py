@@ -224,12 +224,16 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
     notes = [*services.poller.notes(history.task), *trouble_notes(services.hooks.describe(), history.deliveries)]
     notes += _alarm_notes(services, history)
     notes += await _field_notes(services, history.task)
-    policy = services.reconciler.policy_of(history.task.provider)
-    limit = services.max_in_flight(history.task.account)
-    durations = services.reconciler.durations
-    return json_response(
-        explain(history, policy, services.clock.now(), notes, max_in_flight=limit, durations=durations)
+    explained = explain(
+        history,
+        services.reconciler.policy_of(history.task.provider),
+        services.clock.now(),
+        notes,
+        max_in_flight=services.max_in_flight(history.task.account),
+        durations=services.reconciler.durations,
+        not_before=services.poller.blocked_until(history.task),
     )
+    return json_response(explained)
 
 
 def _alarm_notes(services: Services, history: TaskHistory) -> list[str]:

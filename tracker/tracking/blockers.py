@@ -6,6 +6,7 @@ Owns since when a lane is blocked, and the sentences about it. Must not send or 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tracker.domain.circuit import CircuitState
@@ -69,6 +70,14 @@ class Blockers:
             return True
         circuit = self._breakers.circuit_of(self._client.host_of(lane.account), lane.provider)
         return circuit.state is not CircuitState.CLOSED
+
+    def blocked_until(self, task: Task) -> datetime | None:
+        """Until when nothing is sent for a task, as far as is known: a pause of its account, or an open circuit."""
+        pause_ends = self._limits.paused_until(task.account)
+        left_s = [] if pause_ends is None else [pause_ends - self._clock.monotonic()]
+        circuit = self._breakers.circuit_of(self._client.host_of(task.account), task.provider)
+        left_s += [] if circuit.retry_in_s is None else [circuit.retry_in_s]
+        return self._clock.now() + timedelta(seconds=max(left_s)) if left_s else None
 
     def describe(self, task: Task) -> list[str]:
         """What blocks a task now, one sentence each."""

@@ -31,6 +31,7 @@ from tracker.tracking.status_calls import StatusCalls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from tracker.clock import Clock
     from tracker.domain.observation import Payload
@@ -222,6 +223,10 @@ class Poller:
         route = self._registry.find_route(task.route)
         if route is not None and route.query is not None and task.external_id is not None:
             await self._poll(task, renews=True)
+
+    def blocked_until(self, task: Task) -> datetime | None:
+        """Until when nothing is sent for a task, as far as is known."""
+        return self._blockers.blocked_until(task)
 
     def notes(self, task: Task) -> list[str]:
         """Further explanations of a task's status, one sentence each."""
