@@ -120,6 +120,19 @@ async def test_an_account_pays_for_one_job(tmp_path: Path) -> None:
     assert lines["left behind"]["detail"].endswith(f"tracker list --label doctor={label}")
 
 
+async def test_a_callback_that_the_daemon_refuses(tmp_path: Path) -> None:
+    """A wrong secret for signatures is not reported as a callback that never came."""
+    other = "whsec_" + "QUJD" * 8
+    async with Sandbox(duration_s=0.3, kling_secret=other) as gateway:
+        setting = Setting(gateway=gateway.base_url, tables=HOOK + ARCHIVE + SIGNED, env={"KLING_SECRET": SECRET})
+        async with running_daemon(tmp_path, setting):
+            arguments = ("--account", "default", "--yes", "--json", "--timeout", "2")
+            ran = await examine(tmp_path, *arguments, KLING_SECRET=SECRET)
+    line = launch_lines(ran)["callback"]
+    assert line["detail"].endswith("of kling came, and the daemon answered 401")
+    assert line["fix"].startswith("the signature is wrong: correct the secret")
+
+
 async def test_a_request_that_is_not_refused_is_the_job(tmp_path: Path) -> None:
     """A service that accepts a model that does not exist gets no second job; signed callbacks are repeated, too."""
     async with Sandbox(duration_s=0.3, kling_secret=SECRET) as gateway:

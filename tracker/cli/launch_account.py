@@ -7,12 +7,11 @@ other is sent. Duplicate callbacks cannot be asked for, so the received one is p
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -22,21 +21,18 @@ import click
 from tracker.cli import launch_checks as checks
 from tracker.cli.client import Client, Json, task_path
 from tracker.cli.exits import Failure, Refused
+from tracker.cli.launch_callbacks import FIX_OF_STATUS, SEE_LOG, count_rejected, post_again
 from tracker.cli.launch_checks import CheckFailed, CheckSkipped, Seen, look, look_until, run_check
 from tracker.cli.launch_job import LABEL, Job, Options, ask, choose_job
 from tracker.cli.local_checks import Line
 from tracker.cli.render import clean
 from tracker.cli.waiting import follow, has_ended
-from tracker.client.connections import make_connection
+from tracker.client import calls
 from tracker.domain.ai_models import model_of, with_model
 from tracker.domain.event_text import NOT_ACCEPTED, NOT_SENT, TROUBLES
 from tracker.domain.observation import Trouble
-from tracker.domain.task import TaskId
 from tracker.domain.text import about, count
-from tracker.domain.tokens import CallbackTokens
 from tracker.domain.transitions import HELD
-from tracker.errors import ConfigError
-from tracker.sandbox.signatures import SCHEMES
 
 if TYPE_CHECKING:
     from tracker.cli.session import Session
@@ -53,8 +49,6 @@ POLL_EVERY_S = 1.0
 """Right after the create some services do not list the job yet."""
 DELIVERY_WITHIN_S = 3.0
 """From an event to the deliveries that follow from it."""
-_CREATE_ANSWER_S = 330.0
-_REPLAY_ANSWER_S = 15.0
 _FREE = frozenset({"invalid_request", "entitlement", "not_found", "policy_rejected"})
 """Reasons of a create that was refused because of the request, not because of the account or the service."""
 _NOT_LISTED = TROUBLES[Trouble.NOT_VISIBLE]
@@ -121,6 +115,7 @@ class _Run:
         job_id: the task that is paid.
         may_send: a job may be sent, since none was accepted and none can have been.
         poll_error: why the daemon did not poll.
+        rejected: status -> how many callbacks of the provider the daemon had refused with it before the job.
     """
 
     client: Client
@@ -132,6 +127,7 @@ class _Run:
     job_id: str | None = None
     may_send: bool = False
     poll_error: str | None = None
+    rejected: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> Iterator[Line]:
         """The checks, in the order in which they can be made."""
@@ -149,11 +145,12 @@ class _Run:
 
     def _follow_job(self) -> Iterator[Line]:
         task_id = str(self.job_id)
+        self.rejected = count_rejected(self.client, self.job.route)
         self._poll(task_id)
         task = follow(self.client, [task_id], self.options.timeout_s)[task_id]
         if not has_ended(task):
             detail = f"not finished after {about(self.options.timeout_s)}; the task continues"
-            yield Line("end of the job", "failed", detail, f"tracker wait {task_id}; then run the check again")
+            yield Line("end of the job", "failed", detail, f"tracker wait {task_id} waits on; --timeout sets the limit")
             return
         if task["status"] == "FAILED":
             yield Line("end of the job", "failed", checks.describe_end(task), self._fix_of(task))
@@ -231,14 +228,8 @@ class _Run:
         return f"{what}: accepted as {clean(task['external_id'])}, task {task_id}"
 
     def _submit(self, request: Mapping[str, Json]) -> Json:
-        body = {
-            "route": self.job.route,
-            "request": request,
-            "account": self.options.account,
-            "labels": {LABEL: self.name},
-            "idempotency_key": f"doctor-{uuid.uuid4()}",
-        }
-        return self.client.post("/v1/tasks", body, answer_s=_CREATE_ANSWER_S)
+        labels, account = {LABEL: self.name}, self.options.account
+        return self.client.read(calls.submit(self.job.route, request, labels=labels, account=account))
 
     def _is_unsent(self, task_id: str) -> bool:
         """Whether the service has certainly not accepted a task, as its history says."""
@@ -285,6 +276,10 @@ class _Run:
             click.echo(f"waiting for its callback, at most {about(within_s)}", err=True)
         deadline = time.monotonic() + within_s
         seen = look_until(self.client, str(self.job_id), lambda seen: seen.task["callbacks"] > 0, deadline)
+        if not seen.task["callbacks"] and (refused := count_rejected(self.client, self.job.route) - self.rejected):
+            ((status, times),) = refused.most_common(1)
+            what = f"{count(times, 'callback')} of {seen.task['provider']} came, and the daemon answered {status}"
+            raise CheckFailed(what, FIX_OF_STATUS.get(status, SEE_LOG))
         if not seen.task["callbacks"]:
             detail = f"no callback came until {about(within_s)} after the end"
             if self.config is None:
@@ -299,8 +294,7 @@ class _Run:
         received = [event for event in before.events if event["source"] == "callback" and event["payload"] is not None]
         if not received:
             raise CheckSkipped("no callback came that could be posted again")
-        path, headers, body = self._signed(before.task, received[-1]["payload"])
-        status, outcome = _post(self.client.url, path, headers, body)
+        status, outcome = post_again(self.client.url, self.config, before.task, received[-1]["payload"])
         after = look(self.client, task_id)
         if status == HTTPStatus.NOT_FOUND:
             raise CheckSkipped("the daemon uses another callback secret than the one that is set here")
@@ -309,28 +303,6 @@ class _Run:
         if len(after.deliveries) != len(before.deliveries) or after.task["outputs"] != before.task["outputs"]:
             raise CheckFailed("the same callback, posted again, changed the task or ran a hook again")
         return f"the last callback, posted again to the daemon, was answered {outcome} and changed nothing"
-
-    def _signed(self, task: Json, payload: Json) -> tuple[str, Mapping[str, str], bytes]:
-        """The path, the headers and the body of a callback, as its service sends it.
-
-        Raises:
-            CheckSkipped: the secrets of the daemon are not known here.
-        """
-        if self.config is None:
-            raise CheckSkipped("the callback secret of a daemon that --url names is not known here")
-        try:
-            secret = self.config.find_callback_secret()
-            signing = self.config.provider_secret(task["provider"])
-        except ConfigError as error:
-            raise CheckSkipped(f"run it as the user of the daemon: {error.problems[0]}") from None
-        if secret is None:
-            raise CheckSkipped("the callback secret of the daemon is not known here")
-        token = CallbackTokens(secret).make(task["route"], TaskId(task["id"]))
-        body, headers = json.dumps(payload).encode(), {"Content-Type": "application/json"}
-        sign = SCHEMES.get(self.config.callback_rules(task["provider"]).scheme)
-        if sign is not None and signing is not None:
-            headers |= sign(signing.split()[0], task["external_id"], body, time.time())
-        return f"/callbacks/{task['provider']}/{token}", headers, body
 
     def _storage(self) -> str:
         if self.config is not None and not self.config.archive.enabled:
@@ -381,20 +353,3 @@ class _Run:
 def _fix_of_delivery(delivery: Json) -> str:
     hook, delivery_id = clean(delivery["hook"]), clean(delivery["id"])
     return f"tracker deliveries show {delivery_id} shows what it printed; tracker hooks test {hook} tries it"
-
-
-def _post(url: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
-    """Post a callback; the status of the response, and the outcome in it.
-
-    Raises:
-        CheckFailed: there is no response.
-    """
-    connection, prefix = make_connection(url, _REPLAY_ANSWER_S)
-    try:
-        with closing(connection):
-            connection.request("POST", prefix + path, body, dict(headers))
-            response = connection.getresponse()
-            answer = json.loads(response.read() or b"null")
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise CheckFailed(f"the daemon at {url} gave no answer to a callback ({error})") from error
-    return response.status, str(answer.get("outcome")) if isinstance(answer, dict) else ""
