@@ -477,6 +477,17 @@ def test_a_short_token_is_warned_about(tmp_path: Path) -> None:
     ]
 
 
+def test_a_token_in_the_variable_of_the_api_is_warned_about(tmp_path: Path) -> None:
+    """A person's own token there is no error in a shell; in a file that only the daemon reads it is."""
+    (tmp_path / "studio").write_text(STUDIO, encoding="utf-8")
+    lines = list_warnings(load(tmp_path, TOKENS, {"GRAFANA_TOKEN": GRAFANA, "TRACKER_API_TOKEN": GRAFANA}), {})
+    assert [line.partition(",")[0] for line in lines] == [
+        "server.api_token_env: TRACKER_API_TOKEN is the token grafana here"
+    ]
+    (line,) = problems_of(tmp_path, '[server]\napi_token_file = "studio"\n' + TOKENS, {"GRAFANA_TOKEN": GRAFANA})
+    assert line == "tracker.toml: server.tokens[studio]: is the same as api_token_file; give each its own"
+
+
 def test_a_signature_scheme_needs_its_secret(tmp_path: Path) -> None:
     """Without one every callback would be refused, or none."""
     text = '[callbacks.kling]\nscheme = "standard-webhooks"\n'

@@ -60,20 +60,28 @@ def list_warnings(config: Config, environ: Iterable[str]) -> list[str]:
             lines.append(f"accounts.{name}.base_url: {what}")
     if not config.prices.rates and (config.budget.daily is not None or config.budget.accounts):
         lines.append("budget: without a price only what upstreams state counts, once a task has ended; set [prices]")
-    return [*lines, *_short_tokens(config), *unknown_variables(config, environ)]
+    return [*lines, *_doubtful_tokens(config), *unknown_variables(config, environ)]
 
 
-def _short_tokens(config: Config) -> list[str]:
+def _doubtful_tokens(config: Config) -> list[str]:
+    """Tokens that can be guessed, and the one of the API if it is the same as a named one."""
     try:
         tokens = config.api_tokens() or []
     except ConfigError:
         return []
-    fix = "use a long random one, for example from openssl rand -hex 32"
-    return [
+    own = next((token.value for token in tokens if token.name is None), None)
+    variable, fix = config.server.api_token_env, "use a long random one, for example from openssl rand -hex 32"
+    lines = [
         f"{name}: the token is shorter than {SHORTEST_TOKEN} characters; {fix}"
         for token in tokens
         if len(token.value) < SHORTEST_TOKEN
         for name in [f"server.tokens[{token.name}]" if token.name else "server.api_token_env"]
+    ]
+    return lines + [
+        f"server.api_token_env: {variable} is the token {token.name} here, and allows no more than that; "
+        "the daemon needs another one"
+        for token in tokens
+        if token.name and token.value == own
     ]
 
 

@@ -321,17 +321,21 @@ def check_secrets(config: Config) -> list[str]:
 
 
 def _equal_tokens(config: Config) -> list[str]:
-    """One error line per token that is the same as another one: what it allows would be unclear."""
+    """One error line per token that is the same as another one: what it allows would be unclear.
+
+    ``api_token_env`` is not compared: in a shell it may hold the token of the person who runs commands, see
+    `tracker.config.likely_mistakes`.
+    """
     try:
         tokens = config.api_tokens() or []
     except OutOfReach:
         return []
+    compared = [token for token in tokens if token.name is not None or config.server.api_token_file is not None]
     lines = []
-    for n, token in enumerate(tokens):
-        same = next((other.name for other in tokens[:n] if other.value == token.value), token.name)
-        if same != token.name:
+    for n, token in enumerate(compared):
+        if (same := next((other for other in compared[:n] if other.value == token.value), None)) is not None:
+            other = "api_token_file" if same.name is None else f"the token {same.name}"
             where = f"{config.file or 'configuration'}: server.tokens[{token.name}]"
-            other = "the token of the API" if same is None else f"the token {same}"
             lines.append(f"{where}: is the same as {other}; give each its own")
     return lines
 

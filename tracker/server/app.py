@@ -130,7 +130,7 @@ def _guarded(services: Services, operation: Operation) -> WebHandler:
         check_media_type(request)
         response = await checked(request)
         if (by := request.get(TOKEN_NAME)) is not None:
-            about = request.match_info.get("id") or response.headers.get("Location", "").rpartition("/")[2]
+            about = request.match_info.get("id") or response.headers.get("Location", "").rpartition("/")[2] or None
             log.info("api.acted", action=operation.name, by=by, about=about, status=response.status)
         return response
 
