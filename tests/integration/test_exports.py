@@ -12,13 +12,14 @@ from tests.kits.clock import after
 from tests.kits.factories import make_answer, make_output
 from tests.kits.server import ServerWorld, problem_of
 from tracker.cli.main import cli
-from tracker.domain.exports import FORMAT
+from tracker.domain.exports import FORMAT, export_json
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Submission
 from tracker.domain.pruning import Cutoffs
 from tracker.domain.records import Json
 from tracker.domain.task import ExternalId, Status, SubmitState, TaskId
 from tracker.domain.url_secrets import UrlSecrets
+from tracker.logs import MASK
 from tracker.store.values import Announcement, AttemptResult
 
 SECRETS = [
@@ -136,6 +137,20 @@ async def test_a_replay_shows_the_same_end(world: ServerWorld) -> None:
     assert end == "4 events, the same end: SUCCEEDED"
     shown = json.loads((await run("replay", "--json", "-", text=document)).stdout)
     assert (shown["same"], shown["end"], len(shown["events"])) == (True, [], 4)
+
+
+async def test_a_payload_that_cannot_be_masked_costs_no_more_than_itself(world: ServerWorld) -> None:
+    """The redactor replaces what takes too much work; the rest is complete, and can be replayed."""
+    task_id = await make_task(world)
+    export = await world.store.read_export(task_id)
+
+    def redact(value: Json) -> Json:
+        return MASK if isinstance(value, dict) and "audio_url" in value else value
+
+    document = export_json(export, route=None, tracker="1", at=after(0), redact=redact)
+    assert [event["payload"] for event in document["events"]] == [None, MASK, MASK, MASK]
+    replayed = await run("replay", "-", text=orjson.dumps(document))
+    assert (replayed.exit_code, replayed.stdout.splitlines()[-1]) == (0, "4 events, the same end: SUCCEEDED")
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,9 @@ def export_json(
     state = msgspec.to_builtins(msgspec.structs.replace(task, outputs=strip_inline_data(task.outputs)))
     urls = UrlSecrets()
 
-    def masked(value: Json) -> Json:
-        return urls.mask(redact(value))
+    def masked(form: dict[str, Json]) -> Json:
+        # each member by itself: one that is too much to mask costs no other
+        return {name: urls.mask(redact(value)) for name, value in form.items()}
 
     return {
         "format": FORMAT,
@@ -100,7 +101,7 @@ def export_json(
     }
 
 
-def _event_json(task: Task, stored: StoredEvent) -> Json:
+def _event_json(task: Task, stored: StoredEvent) -> dict[str, Json]:
     """An event with what a replay needs; trust shows in the key alone, which secrets in the reading have a part in."""
     shown = stored.record
     # as stored, both are plain texts

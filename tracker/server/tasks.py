@@ -14,6 +14,7 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import orjson
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,6 +22,7 @@ from tracker import __version__
 from tracker.domain.alarms import is_about
 from tracker.domain.archives import ArchiveState
 from tracker.domain.exports import export_json
+from tracker.domain.lenient_json.large import LARGE_BYTES, encode_large
 from tracker.domain.records import cost_json, delivery_json, event_json, page_json, to_json
 from tracker.domain.task import ExternalId, TaskId
 from tracker.domain.transitions import Outcome
@@ -260,9 +262,12 @@ async def export_task(services: Services, request: web.Request) -> web.Response:
     route = services.registry.find_route(export.record.task.route)
     shown = None if route is None else to_json(RouteView, route, route=route.name)
     now, redact = services.clock.now(), services.payloads.redacted
-    # payloads may be large
-    document = await asyncio.to_thread(export_json, export, route=shown, tracker=__version__, at=now, redact=redact)
-    return json_response(document)
+
+    def encode() -> orjson.Fragment:
+        document = export_json(export, route=shown, tracker=__version__, at=now, redact=redact)
+        return orjson.Fragment(encode_large(document))
+
+    return json_response(await services.payloads.run(LARGE_BYTES + 1, encode))  # its payloads may be large
 
 
 async def poll_task(services: Services, request: web.Request) -> web.Response:
