@@ -33,6 +33,7 @@ from tracker.client import (
     Unauthorized,
     Unreachable,
 )
+from tracker.domain.archives import ArchiveState
 from tracker.domain.statuses import Origin, Source
 from tracker.domain.task import SubmitState
 from tracker.sandbox import Sandbox
@@ -115,6 +116,10 @@ async def test_a_task_from_its_submit_to_its_files(tmp_path: Path, kind: str) ->
             task = await driver.call("get", made.id)
             assert [file.stat().st_size for file in files] == [output.bytes for output in task.outputs]
             assert await driver.call("download", made.id, str(tmp_path / "files")) == files
+            assert await driver.call("read_output", made.id, 0) == files[0].read_bytes()
+            with pytest.raises(NotFound):
+                await driver.call("read_output", made.id, 9)
+            assert {item.state for item in await driver.call("archive", made.id)} == {ArchiveState.STORED}
             files[0].write_text("mine")
             with pytest.raises(DownloadFailed, match=r"exists with other content; .* overwrite it with force=True"):
                 await driver.call("download", made.id, tmp_path / "files")

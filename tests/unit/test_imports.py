@@ -35,6 +35,7 @@ RULES: Mapping[str, Rule] = {
     "filesystem":  Rule("errors",                                   ""),
     "domain":      Rule("errors",                                   "msgspec orjson"),
     "client":      Rule("errors domain",                            "aiohttp msgspec standardwebhooks"),
+    "mcp":         Rule("client domain",                            "mcp mcp_types msgspec pydantic"),
     "logs":        Rule("errors",                                   "structlog orjson"),
     "config":      Rule("errors filesystem domain",         "pydantic"),
     "providers":   Rule("errors domain",                            "pydantic jmespath msgspec orjson"),

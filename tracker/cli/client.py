@@ -45,7 +45,7 @@ class Client:
             self.transport = Transport(url, token, patience_s=0)
         except ValueError as error:
             raise Failure([f"--url: {error}"], USAGE) from None
-        self._has_token = token is not None
+        self.token = token
 
     @property
     def url(self) -> str:
@@ -125,7 +125,7 @@ class Client:
             raise Refused([str(error)], _code_of(error.status), None) from error
         except ApiError as error:
             if error.status == HTTPStatus.UNAUTHORIZED:
-                raise Failure([token_line(self.url, is_sent=self._has_token)], BAD_CONFIG) from error
+                raise Failure([token_line(self.url, is_sent=self.token is not None)], BAD_CONFIG) from error
             lines = _lines_of(error)
             if error.kind == "scope":
                 lines[-1] += " Set TRACKER_API_TOKEN to a token with that scope."

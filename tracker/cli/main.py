@@ -44,6 +44,7 @@ COMMANDS = {
     "models": ("query_commands", "models", "List the models of an account."),
     "export": ("export_commands", "export", "Write a task as one document without secrets."),
     "replay": ("export_commands", "replay", "Run an exported task through the state machine again."),
+    "mcp": ("mcp", "mcp", "Serve tools for AI agents on stdin and stdout."),
     "db": ("db_commands", "db", "Check, back up, restore and prune the database."),
     "status": ("status", "status", "Show the state of the daemon on one screen."),
     "doctor": ("doctor", "doctor", "Check everything the daemon needs."),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tracker.domain.alarms import Alarm, AlarmEventView, AlarmKind
     from tracker.domain.lists import GapView
     from tracker.domain.records import (
+        ArchiveView,
         CostView,
         DeliveryRecord,
         EventRecord,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from tracker.errors import SignatureInvalid
 else:
     _ERRORS = "AnswerInvalid ApiError ClientError Conflict DownloadFailed InvalidRequest NotFound OverBudget"
-    _RECORDS = "CostView DeliveryRecord EventRecord FeedEventView HookEventView OutputView TaskView"
+    _RECORDS = "ArchiveView CostView DeliveryRecord EventRecord FeedEventView HookEventView OutputView TaskView"
     _HOMES = {
         **dict.fromkeys(("Alarm", "AlarmEventView", "AlarmKind"), "tracker.domain.alarms"),
         "AsyncClient": "tracker.client.asynchronous",
@@ -72,6 +73,7 @@ __all__ = [
     "AlarmKind",
     "AnswerInvalid",
     "ApiError",
+    "ArchiveView",
     "AsyncClient",
     "Client",
     "ClientError",

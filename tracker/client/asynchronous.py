@@ -32,7 +32,7 @@ from tracker.client.transport import (
     refuse_no_stream,
 )
 from tracker.domain.lists import GapView, Items, Page
-from tracker.domain.records import CostView, DeliveryRecord, EventRecord, FeedEventView, TaskView
+from tracker.domain.records import ArchiveView, CostView, DeliveryRecord, EventRecord, FeedEventView, TaskView
 from tracker.domain.why import WhyView
 
 T = TypeVar("T")
@@ -175,6 +175,15 @@ class AsyncClient:
         found.check()
         return found.files
 
+    async def read_output(self, task_id: str, number: int, /) -> bytes:
+        """The archived file of an output; for a large one, `download` is better."""
+        async with self._request_file(calls.get_output(task_id, number)) as answer:
+            return await answer.read()
+
+    async def archive(self, task_id: str, /) -> Sequence[ArchiveView]:
+        """The state of each file of a task in the archive."""
+        return (await self._read(Items[ArchiveView], calls.about_task(task_id, "archive"))).items
+
     async def events(self, task_id: str, /) -> Sequence[EventRecord]:
         """The history of a task, oldest first."""
         return (await self._read(Items[EventRecord], calls.about_task(task_id, "events"))).items
@@ -219,12 +228,17 @@ class AsyncClient:
             await asyncio.sleep(pause_s)
 
     async def _save(self, call: Call, write: Callable[[bytes], None]) -> None:
+        async with self._request_file(call) as answer:
+            async for piece in answer.content.iter_chunked(PIECE_BYTES):
+                await asyncio.to_thread(write, piece)
+
+    @asynccontextmanager
+    async def _request_file(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
         async with self._request(call) as answer:
             if answer.status != HTTPStatus.OK:
                 check_answer(self.url, answer.status, answer.headers, await answer.read())
                 raise AnswerInvalid(f"{self.url} answered {answer.status} instead of a file", answer.status)
-            async for piece in answer.content.iter_chunked(PIECE_BYTES):
-                await asyncio.to_thread(write, piece)
+            yield answer
 
     @asynccontextmanager
     async def _request(self, call: Call, within_s: float | None = None) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -14,7 +14,7 @@ from tracker.client.downloads import download
 from tracker.client.retries import PATIENCE_S
 from tracker.client.transport import Transport
 from tracker.domain.lists import GapView, Items, Page
-from tracker.domain.records import CostView, DeliveryRecord, EventRecord, FeedEventView, TaskView
+from tracker.domain.records import ArchiveView, CostView, DeliveryRecord, EventRecord, FeedEventView, TaskView
 from tracker.domain.why import WhyView
 
 T = TypeVar("T")
@@ -170,6 +170,20 @@ class Client:
         found = download(self._transport, task_id, Path(directory), timeout_s=timeout_s, force=force)
         found.check()
         return found.files
+
+    def read_output(self, task_id: str, number: int, /) -> bytes:
+        """The archived file of an output; for a large one, `download` is better.
+
+        Raises:
+            ApiError: it is not archived.
+        """
+        pieces: list[bytes] = []
+        self._transport.save(calls.get_output(task_id, number), pieces.append)
+        return b"".join(pieces)
+
+    def archive(self, task_id: str, /) -> Sequence[ArchiveView]:
+        """The state of each file of a task in the archive."""
+        return self._read(Items[ArchiveView], calls.about_task(task_id, "archive")).items
 
     def events(self, task_id: str, /) -> Sequence[EventRecord]:
         """The history of a task, oldest first."""
