@@ -9,8 +9,8 @@ import click
 from tracker.cli.exits import BAD_CONFIG, Failure
 from tracker.cli.session import Session, with_session
 
-_PATIENCE_S = 10.0
-"""How long a call waits for a daemon that restarts; agents give up after a minute."""
+_PATIENCE_S = 3.0
+"""How long a call waits for a daemon that restarts; the agent may repeat it."""
 
 
 @click.command()
