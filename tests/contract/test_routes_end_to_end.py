@@ -19,6 +19,7 @@ import pytest
 
 from tests.contract.channel_table import CHANNELS, NOT_OFFERED, NOT_PLAYED, OK, TABLE, WRONG, Channel
 from tests.kits.daemon import NEVER_POLLS, POLLS_AT_ONCE, ApiClient, Setting, ends_of, running_daemon
+from tests.kits.invariants import check_replay
 from tests.kits.payloads import fault_reasons
 from tests.kits.processes import EventLog
 from tests.kits.route_requests import Json, Song, request_of
@@ -121,6 +122,7 @@ class Play:
         events = await self.api.events(task)
         assert len(ends_of(events)) == 1, events
         assert not [event for event in events if event["outcome"] == "conflict"], events
+        check_replay(await self.api.get(f"/v1/tasks/{task['id']}/export"))
         match self.channel:
             case "callback" if route.name == EVENTS_ONLY:
                 assert task["polls"] >= 1, "the event caused a poll"

@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 
-from tracker.domain.records import EventRecord
+import orjson
+
+from tracker.domain.exports import read_export
+from tracker.domain.records import EventRecord, Json
+from tracker.domain.replay import differences
 from tracker.domain.task import GIVEN_UP_REASONS, Status, SubmitState, Task, stage_rank
 
 RANK = {Status.PENDING: 0, Status.RUNNING: 1, Status.SUCCEEDED: 2, Status.FAILED: 2}
@@ -50,6 +54,17 @@ def check_change(before: Task, after: Task) -> None:
     assert after.callbacks >= before.callbacks
     same = (after.id, after.route, after.created_at, after.expects_callback)
     assert same == (before.id, before.route, before.created_at, before.expects_callback)
+
+
+def check_replay(document: Json) -> None:
+    """An exported task is run through the state machine again: each event does what it did."""
+    file = read_export(orjson.dumps(document))
+    replayed = file.run_again()
+    assert replayed is not None
+    steps, task = replayed
+    assert len(steps) == len(document["events"])
+    assert [step for step in steps if not step.is_same] == []
+    assert differences(file.state, task) == []
 
 
 def check_history(task: Task, events: Sequence[EventRecord]) -> None:

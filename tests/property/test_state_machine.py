@@ -8,7 +8,6 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -23,13 +22,12 @@ from tests.kits.factories import (
     make_task_name,
 )
 from tests.kits.hooks import of_tasks
-from tests.kits.invariants import check_change, check_history
+from tests.kits.invariants import check_change, check_history, check_replay
 from tests.kits.world import World
 from tracker.domain.deliveries import DeliveryJob
-from tracker.domain.exports import export_json, read_export
+from tracker.domain.exports import export_json
 from tracker.domain.hook_events import DeliveryStatus
 from tracker.domain.observation import Observation, Source, Submission, Trouble
-from tracker.domain.replay import differences
 from tracker.domain.schedule import PollPolicy
 from tracker.domain.task import ExternalId, Stage, Status, Task, TaskId
 from tracker.domain.transitions import Outcome
@@ -266,13 +264,7 @@ class TrackerLife(RuleBasedStateMachine):
             export = await self.world.store.read_export(task_id)
             now = self.world.clock.now()
             document = export_json(export, route=None, tracker="1", at=now, redact=lambda value: value)
-            file = read_export(orjson.dumps(document))
-            replayed = file.run_again()
-            assert replayed is not None
-            steps, task = replayed
-            assert len(steps) == len(export.events)
-            assert [step for step in steps if not step.is_same] == []
-            assert differences(file.state, task) == []
+            check_replay(document)
 
     def teardown(self) -> None:
         """Replay all tasks, and drain the outbox: there is a delivery for every announcement, and each has run."""

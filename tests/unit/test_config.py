@@ -420,6 +420,8 @@ def test_tokens_have_names_and_scopes(tmp_path: Path) -> None:
     ]
     assert "fake-" not in repr(config.api_tokens())
     assert {GRAFANA, STUDIO} <= set(config.secrets())
+    (tmp_path / "studio").unlink()
+    assert [token.name for token in config.api_tokens() or ()] == [None, "grafana"], "the others stay usable"
     assert load(tmp_path, "").api_tokens() is None
     unset = load(tmp_path, '[server]\nlisten = "0.0.0.0:1"\n' + TOKENS[: TOKENS.index("[[", 3)])
     assert unset.api_tokens() == []
