@@ -627,9 +627,8 @@ def test_status_on_one_screen(daemon: Daemon) -> None:
         ],
     }
     hook = {"name": "crm", "state": "failing", "last_error": "HTTP 500", "deliveries": STATS["deliveries"]}
+    facts["alarms"] = [{"kind": "disk_low", "message": "The disk is nearly full.", "fix": "Free some space."}]
     ready = {"ready": True, "reasons": ["The disk is nearly full."], "instance": "i", "alarms": 1}
-    alarm = {"kind": "disk_low", "subject": "/", "message": "The disk is nearly full.", "fix": "Free some space."}
-    daemon.on("GET /v1/alarms", (200, {"items": [alarm]}))
     problem = {"title": "Service Unavailable", "status": 503, "ready": False, "reasons": ["The writer is stuck."]}
     daemon.on("GET /v1/doctor", (200, facts)).on("GET /v1/stats", (200, STATS))
     daemon.on("GET /v1/hooks", (200, {"items": [hook], "ignored": []})).on("GET /readyz", (200, ready), (503, problem))

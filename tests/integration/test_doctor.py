@@ -336,6 +336,7 @@ async def test_what_the_running_daemon_reports(tmp_path: Path) -> None:
         ):
             refused = await line_of(tmp_path, "API token", TRACKER_API_TOKEN="another-token-that-is-not-real")
     assert "key of account default" in trouble["detail"]
+    assert trouble["fix"].startswith("Check the key of the account")
     assert moved["detail"] == f"the daemon sends to {sandbox.base_url}, this configuration says {elsewhere.base_url}"
     assert moved["fix"].startswith("reload the daemon; ")
     assert "restart the daemon" in refused["fix"]

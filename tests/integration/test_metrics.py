@@ -353,6 +353,10 @@ async def test_troubles_show_and_pass(tmp_path: Path) -> None:
         host = urls["down"].removeprefix("http://")
         assert found.by("upstream_circuit_open", "host", "family") == {(host, "kling"): 1}
         assert found.by("hook_circuit_open", "hook") == {("gone",): 1}
+        alarms = {kind: count for (kind,), count in found.by("alarms", "kind").items() if count}
+        assert alarms == {"key_rejected": 1, "upstream_circuit_open": 1, "hook_circuit_open": 1}
+        subjects = {item["subject"] for item in (await api.get("/v1/alarms"))["items"]}
+        assert subjects == {"refused", f"{host} kling", "gone"}
         (paused, until_s), *others = found.by("account_paused_until_timestamp_seconds", "account").items()
         assert (paused, others) == (("slow",), [])
         assert 0 < until_s - time.time() < 600

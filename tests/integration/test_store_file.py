@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.kits.clock import START, ManualClock, after
-from tests.kits.factories import make_task_name
+from tests.kits.factories import make_alarm, make_task_name
 from tests.kits.hooks import of_tasks
 from tests.kits.logs import captured_logs
 from tests.kits.world import LANE, World
@@ -241,6 +241,30 @@ async def test_a_migration_names_what_a_user_added(tmp_path: Path) -> None:
     db.close()
     async with World(path) as world:
         assert world.edit("PRAGMA user_version") == [(migrations()[-1][0],)]
+
+
+async def test_deliveries_of_alarms_need_no_rewrite_of_the_others(tmp_path: Path) -> None:
+    """The table stays where it is, however large; a delivery is of exactly one of a task and an alarm from then on."""
+    path = tmp_path / "t.db"
+    db = sqlite3.connect(path)
+    for _, script in migrations()[:17]:
+        db.executescript(script)
+    db.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 17")
+    place = "SELECT rootpage FROM sqlite_schema WHERE name = 'deliveries'"
+    before = db.execute(place).fetchall()
+    db.close()
+    new = "INSERT INTO deliveries (id, task_id, alarm_id, seq, hook, event, status, due_at, created_at)"
+    async with World(path) as world:
+        assert world.edit(place) == before
+        await world.follow()
+        await world.store.record_alarms([make_alarm()], [])
+        of_one = f"{new} VALUES (?, ?, ?, ?, 'h', 'e', 'pending', 1, 1)"
+        world.edit(of_one, "a", make_task_name(1), None, 1)
+        world.edit(of_one, "b", None, 1, 2)
+        for task_id, alarm_id in ((None, None), (make_task_name(1), 1)):
+            with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint failed"):
+                world.edit(of_one, "c", task_id, alarm_id, 3)
+        assert world.edit("PRAGMA integrity_check") == [("ok",)]
 
 
 def rewrite_with_schema(path: Path, number: int) -> None:

@@ -198,6 +198,7 @@ class ServerWorld(World):
                 "started_at": "2026-11-20T20:42:00.000Z",
                 "store": "/tracker.db",
                 "disk_free_bytes": 1 << 30,
+                "alarms": [],
                 "accounts": [{"name": "default", "base_url": "https://a.example", "has_key": True, "alarm": None}],
                 "tokens": [{"name": "grafana", "scope": "read", "is_set": True}],
             },

@@ -116,8 +116,10 @@ def check_troubles(config: Config, daemon: Daemon) -> Iterator[Line]:
             reload = f"reload the daemon{_command_of(config, 'reload')}"
             fix = f"{reload}; if a variable of the daemon sets the address, set it here too"
             yield Line(f"account {name}", "failed", detail, fix)
+    fixes = {alarm["message"]: alarm["fix"] for alarm in daemon.facts.get("alarms", [])}
     fix = "fix the cause; the daemon notices on its own. tracker status shows what is affected"
-    yield from (Line("trouble", "failed", trouble, fix) for trouble in daemon.peer.troubles if daemon.serves == "same")
+    for trouble in daemon.peer.troubles if daemon.serves == "same" else ():
+        yield Line("trouble", "failed", trouble, fixes.get(trouble, fix))
 
 
 def _command_of(config: Config, verb: str) -> str:

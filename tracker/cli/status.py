@@ -50,7 +50,7 @@ def _ask(client: Client) -> Json:
     return {
         "ready": ready["ready"],
         "troubles": ready["reasons"],
-        "alarms": client.get("/v1/alarms")["items"],
+        "alarms": facts.get("alarms", []),
         "daemon": facts,
         "stats": stats,
         "hooks": hooks["items"],

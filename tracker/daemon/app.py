@@ -28,6 +28,7 @@ from tracker.daemon.process_state import ProcessState
 from tracker.daemon.provider_files import read_files
 from tracker.daemon.reload import list_changes, warn_about
 from tracker.daemon.scheduler import Scheduler
+from tracker.domain.alarms import alarm_json
 from tracker.domain.health import Health
 from tracker.domain.records import iso
 from tracker.domain.tokens import CallbackTokens
@@ -275,6 +276,7 @@ class Tracker(Parts):
             "started_at": iso(self._started_at),
             "store": str(self._config.store_path.absolute()),
             "disk_free_bytes": self._disk.free_bytes(),
+            "alarms": list(map(alarm_json, self.list_alarms())),
             "accounts": self._live.describe_accounts(self._account_alarms.describe_account),
             "tokens": self._live.describe_tokens(),
         }

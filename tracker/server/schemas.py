@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from tracker.domain.ai_models import Model
+from tracker.domain.alarms import Alarm
 from tracker.domain.attempts import DeliveryDetail
 from tracker.domain.pruning import Pruned
 from tracker.domain.records import (
@@ -272,6 +273,7 @@ class DoctorView(Struct):
     started_at: datetime
     store: Annotated[str, Meta(description="The path of the database, as the daemon sees it.")]
     instance: Annotated[str, Meta(description="The id of the store, as in /readyz.")]
+    alarms: Annotated[list[Alarm], Meta(description="As in /v1/alarms.")]
     disk_free_bytes: Annotated[int | None, Meta(description="Free space of the file system of the store.")]
     accounts: list[AccountView]
     tokens: Annotated[list[TokenView], Meta(description="Those with a name.")]
