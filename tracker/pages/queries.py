@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from tracker.domain.ids import looks_like_task_id
-from tracker.server.queries import LABEL_PREFIX, TASK_LIST, Parameter, parse_query
-from tracker.server.queries import parse_seq as parse_position
+from tracker.server.queries import LABEL_PREFIX, TASK_LIST, Parameter, parse_query, parse_seq
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -31,7 +30,7 @@ _VIEW: Final = Parameter("view", "How the tasks are shown.", {"type": "string", 
 PARAMETERS: Final = (*TASK_LIST, _VIEW)
 LIVE_PARAMETERS: Final = (
     *TASK_LIST,
-    Parameter("after", "The seq of the last event that the page knows.", {"type": "integer"}, parse_position),
+    Parameter("after", "The seq of the last event that the page knows.", {"type": "integer"}, parse_seq),
     Parameter("newest", "The id of the newest task of the page.", {"type": "string"}),
 )
 

@@ -5,13 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 from tracker.domain.scopes import Scope
-from tracker.pages import files, sign_in, task_list
+from tracker.pages import actions, files, sign_in, task, task_list
 from tracker.pages.page import Page
 
 PAGES: Final = (
     Page("GET", "/", Scope.READ, task_list.show_tasks, ""),
     Page("GET", "/live", Scope.READ, task_list.stream_tasks, is_html=False),
+    Page("GET", "/tasks/{id}", Scope.READ, task.show_task, ""),
+    Page("GET", "/tasks/{id}/live", Scope.READ, task.stream_task, is_html=False),
     Page("GET", "/tasks/{id}/outputs/{n}", Scope.READ, files.get_output),
+    Page("GET", "/tasks/{id}/request.json", Scope.READ, task.get_request),
+    Page("GET", "/tasks/{id}/result.json", Scope.READ, task.get_result),
+    Page("GET", "/tasks/{id}/export.json", Scope.READ, task.get_export),
+    Page("POST", "/tasks/{id}/poll", Scope.SUBMIT, actions.poll, ""),
+    Page("GET", "/tasks/{id}/cancel", Scope.SUBMIT, actions.ask_to_cancel, ""),
+    Page("POST", "/tasks/{id}/cancel", Scope.SUBMIT, actions.cancel, ""),
+    Page("GET", "/tasks/{id}/resubmit", Scope.SUBMIT, actions.ask_to_resubmit, ""),
+    Page("POST", "/tasks/{id}/resubmit", Scope.SUBMIT, actions.send_again, ""),
+    Page("POST", "/tasks/{id}/archive", Scope.SUBMIT, actions.archive_again, ""),
+    Page("POST", "/deliveries/{id}/retry", Scope.ADMIN, actions.retry_delivery, "hooks"),
     Page("GET", "/sign-in", None, sign_in.show_sign_in),
     Page("POST", "/sign-in", None, sign_in.sign_in),
     Page("POST", "/sign-out", Scope.READ, sign_in.sign_out),

@@ -51,7 +51,7 @@ from tracker.tracking.recovery import adopt, cancel, resubmit
 
 if TYPE_CHECKING:
     from tracker.domain.history import TaskHistory
-    from tracker.domain.records import TaskRecord
+    from tracker.domain.records import Json, TaskRecord
     from tracker.domain.task import Task
     from tracker.server.services import Services
     from tracker.tracking.submitter import Submitted
@@ -222,11 +222,16 @@ async def list_deliveries(services: Services, request: web.Request) -> web.Respo
 
 async def explain_task(services: Services, request: web.Request) -> web.Response:
     """Explain the status of a task and what happens next."""
-    history = await services.store.read_history(_task_id(request))
+    return json_response(await explanation(services, _task_id(request)))
+
+
+async def explanation(services: Services, task_id: TaskId) -> Json:
+    """Why a task has its status, see `tracker.domain.why.WhyView`."""
+    history = await services.store.read_history(task_id)
     notes = [*services.poller.notes(history.task), *trouble_notes(services.hooks.describe(), history.deliveries)]
     notes += _alarm_notes(services, history)
     notes += await _field_notes(services, history.task)
-    explained = explain(
+    return explain(
         history,
         services.reconciler.policy_of(history.task.provider),
         services.clock.now(),
@@ -235,7 +240,6 @@ async def explain_task(services: Services, request: web.Request) -> web.Response
         durations=services.reconciler.durations,
         not_before=services.poller.blocked_until(history.task),
     )
-    return json_response(explained)
 
 
 def _alarm_notes(services: Services, history: TaskHistory) -> list[str]:

@@ -43,20 +43,26 @@ async def resubmit(
         NotRepeatable: there is no request to send again.
         RequestInvalid, IdempotencyConflict, SubmitInFlight, StoreUnavailable, WriteUnknown: see `Submitter.submit`.
     """
-    record = await store.get_task(task_id)
+    return await submitter.submit(repetition_of(await store.get_task(task_id), idempotency_key))
+
+
+def repetition_of(record: TaskRecord, idempotency_key: str | None = None) -> SubmitRequest:
+    """The submit that sends the request of a task again, see `resubmit`.
+
+    Raises:
+        NotRepeatable: there is no request to send again.
+    """
     if record.request is None:
         is_foreign = record.origin is Origin.REGISTER
         raise NotRepeatable("it was created elsewhere" if is_foreign else "its request is no longer stored")
-    return await submitter.submit(
-        SubmitRequest(
-            route=record.task.route,
-            request=record.request,
-            labels=record.labels,
-            account=record.task.account,
-            idempotency_key=idempotency_key or f"resubmit:{task_id}",
-            fallbacks=record.fallbacks,
-            retry_of=task_id,
-        )
+    return SubmitRequest(
+        route=record.task.route,
+        request=record.request,
+        labels=record.labels,
+        account=record.task.account,
+        idempotency_key=idempotency_key or f"resubmit:{record.task.id}",
+        fallbacks=record.fallbacks,
+        retry_of=record.task.id,
     )
 
 
