@@ -69,6 +69,7 @@ class Daemon(World):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         clock = cast("ManualClock", self.clock)
+        self.accounts: dict[str, object] = {"default": object()}
         self.keyless: list[str] = []
         self.budgets: dict[str, Budget] = {}
         self.unknown_models: dict[str, str] = {}
@@ -83,7 +84,7 @@ class Daemon(World):
         self.process = ProcessState([], clock)
         self.alarms = Alarms(self.store, clock)
         live = SimpleNamespace(
-            accounts={"default": object()},
+            accounts=self.accounts,
             keyless_accounts=lambda: self.keyless,
             config=SimpleNamespace(public_url="https://tracker.example"),
             budget_of=self.budgets.get,
@@ -163,6 +164,22 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
 
 async def test_nothing_is_wrong_at_first(daemon: Daemon) -> None:
     """No alarm."""
+    assert await daemon.raised() == []
+
+
+async def test_a_missing_account(daemon: Daemon) -> None:
+    """Of tasks that have not ended; it is no alarm when they have, or when the account is back."""
+    await daemon.follow(1, account="gone")
+    await daemon.follow(2, account="gone")
+    assert await daemon.raised() == [("account_missing", "gone")]
+    assert daemon.message() == "The configuration has no account gone, so the tracker does not follow its 2 open tasks."
+    await daemon.poll(1, Status.SUCCEEDED, at=1)
+    assert await daemon.raised() == [("account_missing", "gone")]
+    assert "its open task." in daemon.message()
+    daemon.accounts["gone"] = object()
+    assert await daemon.raised() == []
+    del daemon.accounts["gone"]
+    await daemon.poll(2, Status.SUCCEEDED, at=1)
     assert await daemon.raised() == []
 
 

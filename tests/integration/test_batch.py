@@ -197,6 +197,12 @@ async def test_a_dry_run_sends_nothing(tmp_path: Path) -> None:
         data = json.dumps(song(1)["request"])
         ran = await batch(tmp_path, api, "suno.generate", "-d", data, "--dry-run")
         assert (ran.code, ran.out, ran.err) == (0, "", "the request is valid; nothing was sent\n")
+        data = json.dumps({**song(1)["request"], "durration": 5})
+        ran = await batch(tmp_path, api, "suno.generate", "-d", data, "--dry-run")
+        assert (ran.code, ran.out) == (0, "")
+        assert ran.err.startswith("warning: durration: no document of this route names this field")
+        ran = await batch(tmp_path, api, "suno.generate", "-d", data, "--dry-run", "--strict")
+        assert ran.code == 2
         ran = await batch(tmp_path, api, "suno.generate", "-d", "{}", "--dry-run")
         assert ran.code == 2
         assert (await count_tasks(api), prompts(gateway)) == (0, [])

@@ -1041,6 +1041,14 @@ def test_reading_commands_read_the_file(tmp_path: Path) -> None:
     assert stopped.exit_code == 1
     assert stopped.stdout.startswith("tracker is not running\nTasks     1 pending (the oldest for ")
     assert "Troubles  The daemon is not running. Start it with: tracker serve" in stopped.stdout
+    with path.with_name("tracker.db.lock").open("w") as lock:
+        lock.write("4711")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as the daemon that serves the file does
+        silent = tracker_("status")
+    assert silent.exit_code == 1
+    assert silent.stdout.startswith("tracker is not reachable\n")
+    assert "Troubles  Process 4711 uses the store, but no daemon of it answers at http://127.0.0.1:" in silent.stdout
     missing = tracker_("show", "01JD0000000000000000000009")
     assert missing.exit_code == 1
     assert "No task has the id" in missing.stderr

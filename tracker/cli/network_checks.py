@@ -85,7 +85,10 @@ def check_daemon(config: Config, daemon: Daemon) -> Line:
         case "other", _:
             return Line("daemon", "failed", f"another program answers at {url} ({peer.detail}){elsewhere}", move)
         case _ if holder:
-            fix = f"see its log; if it hangs: kill {holder} (nothing is lost)"
+            fix = (
+                f"if server.listen was changed, restart it; otherwise see its log, and if it hangs: kill {holder} "
+                "(nothing is lost)"
+            )
             detail = f"process {holder} uses the store, but {url} gives no answer ({peer.detail})"
             return Line("daemon", "failed", detail, fix)
         case "silent", _:

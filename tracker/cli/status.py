@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from tracker.cli.client import Client, Json
 from tracker.cli.exits import FAILED
 from tracker.cli.render import clock_time, describe_amount, echo_columns, echo_json, localize, when
 from tracker.cli.session import Session, json_option, with_session
+from tracker.cli.store_identity import find_lock_holder
 from tracker.cli.tables import table_lines
 from tracker.domain.text import about, size
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 _TASKS = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")
 _STOPPED = "The daemon is not running. Start it with: tracker serve"
+_SILENT = (
+    "Process {} uses the store, but no daemon of it answers at {}. If server.listen was changed, restart the daemon; "
+    "otherwise see its log."
+)
 _STATES = {True: ("ready", "green"), False: ("not ready", "red"), None: ("not running", "red")}
 
 
@@ -31,7 +37,7 @@ def status(session: Session, *, as_json: bool) -> None:
 
     Without a daemon, the tasks and deliveries are read from the file.
     """
-    found = session.read(_ask, _read_file)
+    found = session.read(_ask, partial(_read_file, session))
     if as_json:
         echo_json(found)
     else:
@@ -40,8 +46,10 @@ def status(session: Session, *, as_json: bool) -> None:
         raise click.exceptions.Exit(FAILED)
 
 
-def _read_file(file: Offline) -> Json:
-    return {"ready": None, "troubles": [_STOPPED], "alarms": [], "daemon": None, **file.overview()}
+def _read_file(session: Session, file: Offline) -> Json:
+    holder = find_lock_holder(session.config.store_path)
+    trouble = _STOPPED if holder is None else _SILENT.format(holder, session.url)
+    return {"ready": None, "troubles": [trouble], "alarms": [], "daemon": None, **file.overview()}
 
 
 def _ask(client: Client) -> Json:
@@ -59,6 +67,8 @@ def _ask(client: Client) -> Json:
 
 def _echo(found: Json, now: datetime) -> None:
     text, colour = _STATES[found["ready"]]
+    if found["ready"] is None and found["troubles"] != [_STOPPED]:
+        text = "not reachable"
     facts = found["daemon"] or {}
     since = f" (since {clock_time(facts['started_at'], now)}, pid {facts['pid']})" if "started_at" in facts else ""
     click.echo(f"tracker {facts.get('version', '')}".rstrip() + f" is {click.style(text, fg=colour)}{since}")

@@ -106,8 +106,7 @@ def submit(
     key = f"cli-{uuid.uuid4()}" if idempotency_key is None else idempotency_key
     request = read_data(data)
     if dry_run:
-        body = calls.make_body(route, request, labels=labels, account=account)
-        _known, price = session.client.check(body, strict=strict)
+        price = _check(session, calls.make_body(route, request, labels=labels, account=account), strict=strict)
         if as_json := output["as_json"]:
             echo_json({"price": price})
         shown = f" it would cost about {describe_amount(price)};" if price and not as_json else ""
@@ -131,15 +130,37 @@ def _create(session: Session, create: Callable[..., Call], *, strict: bool) -> J
     try:
         return session.client.read(create(strict=True))
     except Refused as refusal:
-        if strict or refusal.kind != "unknown-fields":
-            raise
-        for error in refusal.errors:
-            name = ".".join(map(str, error["loc"][1:]))
-            click.echo(clean(f"{severity_mark(WARNING)}warning: {name}: {error['msg']}"), err=True)
+        _warn_of_fields(refusal, strict=strict)
     call = create()
     if sys.stdin.isatty() and not click.confirm("Send it all the same? It may be charged.", err=True):
         raise Failure([f"nothing was sent; the fields: tracker routes {call.body['route']}"], FAILED)
     return session.client.read(call)
+
+
+def _check(session: Session, body: Json, *, strict: bool) -> Json:
+    """Have a submit checked; returns its price. Fields that no document names are warned about.
+
+    Raises:
+        Refused: the request is invalid; with ``strict`` also because of such a field.
+    """
+    try:
+        return session.client.check(body, strict=True)[1]
+    except Refused as refusal:
+        _warn_of_fields(refusal, strict=strict)
+    return session.client.check(body, strict=False)[1]
+
+
+def _warn_of_fields(refusal: Refused, *, strict: bool) -> None:
+    """Print a warning for each field that no document names.
+
+    Raises:
+        Refused: the reason is another one, or ``strict`` is set.
+    """
+    if strict or refusal.kind != "unknown-fields":
+        raise refusal
+    for error in refusal.errors:
+        name = ".".join(map(str, error["loc"][1:]))
+        click.echo(clean(f"{severity_mark(WARNING)}warning: {name}: {error['msg']}"), err=True)
 
 
 @click.command()

@@ -38,6 +38,7 @@ BACKUP_DAYS: Final = 2
 
 READ_FOR: Final = frozenset(
     {
+        AlarmKind.ACCOUNT_MISSING,
         AlarmKind.BUDGET_EXHAUSTED,
         AlarmKind.MODEL_GONE,
         AlarmKind.DEAD_DELIVERIES,
@@ -56,7 +57,7 @@ class AlarmChecks:
         sources: what needs no reading.
         store: has the deliveries, files and costs.
         clock: its wall clock is compared with times in the store.
-        live: the budgets.
+        live: the accounts and the budgets.
         models: knows the configured models that no account has.
         archive: counts the files that were stored.
         backups: the directory of the daily copies of the database.
@@ -111,12 +112,20 @@ class AlarmChecks:
         unknown = await self._models.find_unknown()
         newest = await asyncio.to_thread(self._newest_backup)
         return [
+            *self._missing_accounts(backlog),
             *_dead_deliveries(backlog),
             *self._archives(backlog, now),
             *budgets,
             *_models(unknown),
             *self._old_backup(newest, now),
         ]
+
+    def _missing_accounts(self, backlog: Backlog) -> Iterator[Finding]:
+        for account, tasks in sorted(backlog.open_tasks.items()):
+            if account not in self._live.accounts:
+                message = f"The configuration has no account {account}, so the tracker does not follow {_open(tasks)}."
+                fix = f"Add [accounts.{account}] again and reload, or stop following: tracker cancel --account {account}"
+                yield Finding(AlarmKind.ACCOUNT_MISSING, account, message, fix)
 
     async def _budgets(self, now: datetime) -> AsyncIterator[Finding]:
         for account in list(self._live.accounts):
@@ -161,6 +170,10 @@ class AlarmChecks:
             message = f"The newest backup in {self._backups} is {age} old."
             fix = "See why the timer makes none: systemctl status tracker-backup.timer tracker-backup.service"
             yield Finding(AlarmKind.BACKUP_OLD, str(self._backups), message, fix)
+
+
+def _open(tasks: int) -> str:
+    return "its open task" if tasks == 1 else f"its {tasks} open tasks"
 
 
 def _dead_deliveries(backlog: Backlog) -> Iterator[Finding]:

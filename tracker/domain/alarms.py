@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class AlarmKind(StrEnum):
     """What is wrong; the subject of the alarm is what it concerns."""
 
+    ACCOUNT_MISSING = "account_missing"
+    """The configuration does not have an account that open tasks need."""
     KEY_MISSING = "key_missing"
     """An account has no API key."""
     KEY_REJECTED = "key_rejected"

@@ -84,9 +84,11 @@ class Backlog:
         given_up: files that were given up lately, up to `COUNTED_MOST`.
         expiries: when the URLs of files expire that nothing has tried to store yet, the soonest first, up to 500.
         waiting_since: when the first of these became due; None without any.
+        open_tasks: account -> tasks that have not ended.
     """
 
     dead: Mapping[str, int]
     given_up: int
     expiries: Sequence[datetime]
     waiting_since: datetime | None
+    open_tasks: Mapping[str, int]

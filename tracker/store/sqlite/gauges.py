@@ -73,6 +73,7 @@ _DEAD: Final = f"""
         LIMIT {COUNTED_MOST}))
     FROM delivery_counts WHERE dead > 0
 """
+_OPEN: Final = "SELECT account, sum(pending + running) AS open FROM task_counts GROUP BY account HAVING open > 0"
 _GIVEN_UP: Final = f"""
     SELECT count(*) FROM (
         SELECT 1 FROM archives INDEXED BY archives_dead WHERE state = 'dead' AND finished_at >= ? LIMIT {COUNTED_MOST})
@@ -93,6 +94,7 @@ async def read_backlog(read: ReadRows, dead_since: datetime, given_up_since: dat
         given_up=given_up,
         expiries=[time_of(expires_at) for expires_at, _ in untried if expires_at is not None],
         waiting_since=from_ms(min((due_at for _, due_at in untried), default=None)),
+        open_tasks=dict(await read(_OPEN, ())),
     )
 
 
