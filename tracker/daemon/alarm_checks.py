@@ -124,7 +124,7 @@ class AlarmChecks:
         for account, tasks in sorted(backlog.open_tasks.items()):
             if account not in self._live.accounts:
                 message = f"The configuration has no account {account}, so the tracker does not follow {_open(tasks)}."
-                fix = f"Add [accounts.{account}] again and reload, or stop following: tracker cancel --account {account}"
+                fix = f"Add [accounts.{account}] again and reload, or give them up: tracker cancel --account {account}"
                 yield Finding(AlarmKind.ACCOUNT_MISSING, account, message, fix)
 
     async def _budgets(self, now: datetime) -> AsyncIterator[Finding]:
