@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tracker.domain.task import Status
-from tracker.errors import RequestInvalid
+from tracker.errors import FieldProblem, RequestInvalid
 from tracker.server.queries import DELIVERY_RETRY, STATUS, TASK_LIST, parse_query
 
 
@@ -44,3 +44,13 @@ def test_every_mistake_is_named() -> None:
     assert messages["query", "statsu"].endswith("did you mean status?")
     assert messages["query", "limit"] == "must be an integer from 1 to 500"
     assert messages["query", "q"] == "is given more than once"
+
+
+@pytest.mark.parametrize("name", ["label.a{}", "statuz{}"])
+def test_the_number_of_parameters_is_bounded(name: str) -> None:
+    """Thousands of labels were a query that the store cannot read, thousands of unknown names long comparisons."""
+    given = [(name.format(n), "1") for n in range(101)]
+    with pytest.raises(RequestInvalid) as refused:
+        parse_query(given, TASK_LIST)
+    assert refused.value.problems == [FieldProblem(("query",), "has 101 parameters; at most 100")]
+    assert len(parse_query([(f"label.a{n}", "1") for n in range(64)], TASK_LIST)["labels"]) == 64

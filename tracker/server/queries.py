@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_LIMIT: Final = 500
 DEFAULT_LIMIT: Final = 50
 MAX_WAIT_S: Final = 60.0
+MAX_PARAMETERS: Final = 100
+"""A task has at most 64 labels, so more filters match nothing; each unknown name is compared with all known ones."""
 POSITION_DIGITS: Final = 18
 LABEL_PREFIX: Final = "label."
 MAX_SHOWN: Final = 8
@@ -246,8 +248,11 @@ def parse_query(given: Iterable[tuple[str, str]], parameters: Collection[Paramet
     """Every given parameter, parsed; labels, where they are allowed, together under ``labels``.
 
     Raises:
-        RequestInvalid: with every unknown, repeated or wrong parameter.
+        RequestInvalid: with every unknown, repeated or wrong parameter, or for more than `MAX_PARAMETERS`.
     """
+    given = list(given)
+    if len(given) > MAX_PARAMETERS:
+        raise RequestInvalid([FieldProblem(("query",), f"has {len(given)} parameters; at most {MAX_PARAMETERS}")])
     known = {parameter.name: parameter.parse for parameter in parameters if parameter.location == "query"}
     has_labels = known.pop(_LABELS.name, None) is not None
     values: dict[str, Any] = {"labels": {}} if has_labels else {}
