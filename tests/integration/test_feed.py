@@ -24,6 +24,7 @@ from tests.kits.streams import Stream, open_stream, open_unread, seqs
 from tests.kits.waiting import WITHIN_S, until
 from tracker.cli.client import Client
 from tracker.cli.exits import Refused, Unreachable
+from tracker.client.following import follow
 from tracker.client.sse import Message
 from tracker.domain.observation import Source
 from tracker.domain.task import Reason, Status, TaskId
@@ -507,13 +508,13 @@ async def test_commands_follow_the_stream(world: ServerWorld, monkeypatch: pytes
     loop = asyncio.get_running_loop()
     client = Client(str(world.client.make_url("")), None)
 
-    def follow() -> None:
-        for message in client.transport.follow({"route": "suno.generate"}, 0, patience_s=20):
+    def follow_on_thread() -> None:
+        for message in follow(client.transport, {"route": "suno.generate"}, 0, patience_s=20):
             loop.call_soon_threadsafe(messages.put_nowait, message)
             if message.kind == "task" and message.json["seq"] == 7:
                 return
 
-    following = asyncio.ensure_future(asyncio.to_thread(follow))
+    following = asyncio.ensure_future(asyncio.to_thread(follow_on_thread))
 
     async def get(kind: str) -> Any:  # noqa: ANN401 - JSON
         async with asyncio.timeout(20):

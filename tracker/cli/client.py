@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracker.cli.exits import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, Failure, Refused, Unreachable
 from tracker.client import calls
@@ -17,12 +17,14 @@ from tracker.client.calls import ANSWER_S, SUBMIT_ANSWER_S, Call, task_path
 from tracker.client.connections import accept_many_headers
 from tracker.client.errors import AnswerInvalid, ApiError, ClientError
 from tracker.client.errors import Unreachable as NoAnswer
-from tracker.client.sse import Message
 from tracker.client.transport import Transport
 
 __all__ = ["ANSWER_S", "SUBMIT_ANSWER_S", "Client", "Json", "task_path", "token_line"]
 
 Json = Any
+
+if TYPE_CHECKING:
+    from tracker.client.sse import Message
 
 _CODES = {400: USAGE, 401: BAD_CONFIG, 403: BAD_CONFIG, 413: USAGE, 422: USAGE}
 
@@ -103,13 +105,15 @@ class Client:
             self.transport.save(call, *sinks)
 
     def follow(self, query: Mapping[str, str], *, patience_s: float) -> Iterator[Message]:
-        """Follow the stream of events from now on, see `Transport.follow`.
+        """Follow the stream of events from now on, see `tracker.client.following`.
 
         Raises:
             Failure: no daemon answers, or not again in time; or it refuses the stream.
         """
+        from tracker.client.following import follow
+
         with self.failures():
-            yield from self.transport.follow(query, patience_s=patience_s)
+            yield from follow(self.transport, query, patience_s=patience_s)
 
     @contextmanager
     def failures(self) -> Iterator[None]:

@@ -30,7 +30,6 @@ from tracker.cli.render import (
     echo_why,
 )
 from tracker.cli.session import Session, echo_rest, json_option, with_session
-from tracker.cli.waiting import RESTART_S
 from tracker.domain.text import about, count
 from tracker.server.queries import DEFAULT_LIMIT, MAX_LIMIT, REASON, STATUS, parse_time
 
@@ -183,6 +182,8 @@ def events(session: Session, task_id: str | None, *, follow: bool, as_json: bool
 
 
 def _follow_events(session: Session, task_id: str | None, *, as_json: bool) -> None:
+    from tracker.cli.waiting import RESTART_S
+
     client = session.client
     query = {} if task_id is None else {"task": session.task_id(task_id, lambda q: client.get("/v1/tasks", q))}
     for message in client.follow(query, patience_s=RESTART_S):

@@ -21,16 +21,8 @@ from tracker.client.decoding import decode, read_message, read_price
 from tracker.client.downloads import STEP_S, Downloaded, are_final, plan_copies
 from tracker.client.errors import AnswerInvalid, ClientError, Unreachable
 from tracker.client.retries import PATIENCE_S, Attempts
-from tracker.client.sse import StreamReader
-from tracker.client.transport import (
-    CONNECT_S,
-    PIECE_BYTES,
-    STREAM_ENDED,
-    describe,
-    encode,
-    make_headers,
-    refuse_no_stream,
-)
+from tracker.client.sse import STREAM_ENDED, StreamReader, refuse_no_stream
+from tracker.client.transport import CONNECT_S, PIECE_BYTES, describe, encode, make_headers
 from tracker.domain.lists import GapView, Items, Page
 from tracker.domain.records import ArchiveView, CostView, DeliveryRecord, EventRecord, FeedEventView, TaskView
 from tracker.domain.why import WhyView

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 Json = Any
@@ -29,34 +28,27 @@ STRICT: Final = "handling=strict"
 _WAIT_MARGIN_S: Final = 15.0
 _PRICE: Final = "tracker-price"
 
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
 Filter = str | int | datetime | Mapping[str, str] | None
 
 
-class Repeat(Enum):
-    """When a call may be sent again."""
-
-    ALWAYS = "always"
-    """Twice is as once: it reads, or has an idempotency key."""
-    UNSENT = "unsent"
-    """Only if the first one certainly did nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request.
 
     Attributes:
-        answer_s: how long the answer may take, in seconds.
         body: is sent as JSON; None: there is none.
+        answer_s: how long the answer may take, in seconds.
+        is_repeatable: twice is as once: it reads, or has an idempotency key.
     """
 
     method: str
     path: str
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = _NOTHING
     body: Json = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NOTHING
     answer_s: float = ANSWER_S
-    repeat: Repeat = Repeat.ALWAYS
+    is_repeatable: bool = True
 
     @property
     def target(self) -> str:
@@ -168,7 +160,7 @@ def poll(task_id: str) -> Call:
 
 def cancel(task_id: str) -> Call:
     """Stop following a task."""
-    return Call("POST", task_path(task_id, "cancel"), repeat=Repeat.UNSENT)
+    return Call("POST", task_path(task_id, "cancel"), is_repeatable=False)
 
 
 def archive(task_id: str) -> Call:
@@ -185,7 +177,7 @@ def resubmit(task_id: str, idempotency_key: str | None = None) -> Call:
 
 def adopt(task_id: str, external_id: str) -> Call:
     """Give a task whose create got no clear answer the upstream's id."""
-    return Call("POST", task_path(task_id, "adopt"), body={"external_id": external_id}, repeat=Repeat.UNSENT)
+    return Call("POST", task_path(task_id, "adopt"), body={"external_id": external_id}, is_repeatable=False)
 
 
 def stream(query: Mapping[str, str], position: int | None) -> Call:

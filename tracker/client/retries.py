@@ -8,7 +8,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
-from tracker.client.calls import Call, Repeat
+from tracker.client.calls import Call
 from tracker.client.errors import ApiError, ClientError, Unreachable
 from tracker.domain.retry import growing_delays_s, jittered
 
@@ -81,9 +81,10 @@ class Attempts:
 
 def may_repeat(call: Call, failure: ClientError) -> bool:
     """Whether a call may be sent again after a failure, and that may help."""
-    is_harmless = call.repeat is Repeat.ALWAYS
     if isinstance(failure, Unreachable):
-        return is_harmless or not failure.is_sent
+        return call.is_repeatable or not failure.is_sent
     if not isinstance(failure, ApiError) or failure.kind in _LASTING:
         return False
-    return failure.kind in _NOTHING_DONE or (is_harmless and (failure.status in _PASSING or failure.kind in _UNDECIDED))
+    return failure.kind in _NOTHING_DONE or (
+        call.is_repeatable and (failure.status in _PASSING or failure.kind in _UNDECIDED)
+    )

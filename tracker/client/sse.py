@@ -8,10 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Literal
 
 from tracker.client.calls import Call, stream
 from tracker.client.errors import AnswerInvalid
+
+STREAM_ENDED = "it ended"
+"""Why a stream is lost that the daemon closed."""
+EVENT_STREAM = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +96,13 @@ class StreamReader:
                 raise AnswerInvalid("the stream has an id that is not a number: is it of a tracker?", 200) from None
         elif name == b"data":
             self._data += value
+
+
+def refuse_no_stream(url: str, status: int, content_type: str | None) -> None:
+    """See that an answer is a stream.
+
+    Raises:
+        AnswerInvalid: it is not.
+    """
+    if status != HTTPStatus.OK or (content_type or "").partition(";")[0].strip() != EVENT_STREAM:
+        raise AnswerInvalid(f"{url} answered {status} without a stream of events; check the address", status)

@@ -11,6 +11,7 @@ from tracker.client import calls
 from tracker.client.calls import Call, Filter
 from tracker.client.decoding import decode, read_message, read_price
 from tracker.client.downloads import download
+from tracker.client.following import follow
 from tracker.client.retries import PATIENCE_S
 from tracker.client.transport import Transport
 from tracker.domain.lists import GapView, Items, Page
@@ -147,7 +148,7 @@ class Client:
         Yields:
             Events, each with its ``task`` as it is now; and a `GapView` in place of events that retention has removed.
         """
-        for message in self._transport.follow(calls.make_query(filters), after):
+        for message in follow(self._transport, calls.make_query(filters), after):
             if (event := read_message(message)) is not None:
                 yield event
 

@@ -20,13 +20,10 @@ from tracker.client.calls import Call
 from tracker.client.connections import make_connection, read_url
 from tracker.client.errors import AnswerInvalid, ClientError, Unreachable
 from tracker.client.retries import PATIENCE_S, Attempts
-from tracker.client.sse import Message, StreamReader
 
 CONNECT_S = 5.0
 PIECE_BYTES = 256 * 1024
 USER_AGENT = "tracker"
-STREAM_ENDED = "it ended"
-EVENT_STREAM = "text/event-stream"
 _ERRORS = (OSError, http.client.HTTPException)
 _CONNECTION_ERRORS = (TimeoutError, ConnectionError, http.client.HTTPException)
 
@@ -70,7 +67,7 @@ class Transport:
         attempts = Attempts(call, self.patience_s if patience_s is None else patience_s, undecided_s)
         while True:
             try:
-                with self._request(call) as answer:
+                with self.request(call) as answer:
                     body = answer.read()
                 return check_answer(self.url, answer.status, dict(answer.headers), body)
             except ClientError as failure:
@@ -89,7 +86,7 @@ class Transport:
         Raises:
             ClientError: see `tracker.client.errors`; the sinks may have got a part.
         """
-        with self._request(call, _CONNECTION_ERRORS) as answer:  # other errors of the system are those of the sinks
+        with self.request(call, _CONNECTION_ERRORS) as answer:  # other errors of the system are those of the sinks
             if answer.status != HTTPStatus.OK:
                 check_answer(self.url, answer.status, dict(answer.headers), answer.read())
                 raise AnswerInvalid(f"{self.url} answered {answer.status} instead of a file", answer.status)
@@ -97,44 +94,8 @@ class Transport:
                 for sink in sinks:
                     sink(piece)
 
-    def follow(
-        self, query: Mapping[str, str], after: int | None = None, *, patience_s: float | None = None
-    ) -> Iterator[Message]:
-        """Follow the stream of events for ever.
-
-        Args:
-            query: filters, see `StreamReader`.
-            after: begin after this seq; None: now.
-            patience_s: how long a lost connection may take to be made again; the first one takes the transport's.
-
-        Raises:
-            ClientError: no daemon answers, or not again in time; or it refuses the stream.
-        """
-        reader = StreamReader(query, after)
-        call = reader.call()
-        attempts = Attempts(call, self.patience_s)
-        again_s = self.patience_s if patience_s is None else patience_s
-        while True:
-            is_open = False
-            try:
-                with self._request(call) as answer:
-                    check_stream(self.url, answer)
-                    is_open = True
-                    yield Message("open")
-                    while piece := answer.read1(PIECE_BYTES):
-                        yield from reader.feed(piece)
-                raise Unreachable(self.url, STREAM_ENDED, is_sent=True)
-            except ClientError as failure:
-                if is_open:
-                    attempts = Attempts(call, again_s)
-                    why = failure.why if isinstance(failure, Unreachable) else str(failure)
-                    yield Message("lost", why=f"the daemon at {self.url} closed the stream ({why})")
-                pause_s = attempts.pause_after(failure)
-            call = reader.call()
-            time.sleep(pause_s)
-
     @contextmanager
-    def _request(self, call: Call, errors: tuple[type[Exception], ...] = _ERRORS) -> Iterator[http.client.HTTPResponse]:
+    def request(self, call: Call, errors: tuple[type[Exception], ...] = _ERRORS) -> Iterator[http.client.HTTPResponse]:
         """Send a call once.
 
         Args:
@@ -170,27 +131,6 @@ def encode(call: Call, headers: Mapping[str, str]) -> tuple[bytes | None, dict[s
     if call.body is None:
         return None, {**headers, **call.headers}
     return json.dumps(call.body).encode(), {**headers, "Content-Type": "application/json", **call.headers}
-
-
-def check_stream(url: str, answer: http.client.HTTPResponse) -> None:
-    """See that an answer is a stream.
-
-    Raises:
-        ApiError, AnswerInvalid: it is not.
-    """
-    if answer.status != HTTPStatus.OK:
-        check_answer(url, answer.status, dict(answer.headers), answer.read())
-    refuse_no_stream(url, answer.status, answer.headers.get("Content-Type"))
-
-
-def refuse_no_stream(url: str, status: int, content_type: str | None) -> None:
-    """See that an answer is a stream.
-
-    Raises:
-        AnswerInvalid: it is not.
-    """
-    if status != HTTPStatus.OK or (content_type or "").partition(";")[0].strip() != EVENT_STREAM:
-        raise AnswerInvalid(f"{url} answered {status} without a stream of events; check the address", status)
 
 
 def describe(error: Exception) -> str:
