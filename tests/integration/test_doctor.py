@@ -304,6 +304,18 @@ async def test_a_key_that_only_the_daemon_has(tmp_path: Path) -> None:
             assert (await line_of(tmp_path, "key of default", GATEWAY_KEY=""))["state"] == "failed"
 
 
+async def test_a_hook_without_its_secret(tmp_path: Path) -> None:
+    """A daemon would not start; one that runs has it."""
+    hook = '[[hooks]]\nname = "app"\non = ["task.*"]\nurl = "https://192.0.2.1/hook"\nsecret_env = "APP_SECRET"\n'
+    (tmp_path / "tracker.toml").write_text(f"{account('default', UNREACHABLE)}\n{hook}")
+    line = await line_of(tmp_path, "secret of hook app")
+    assert (line["state"], line["detail"]) == ("failed", "APP_SECRET is not set, so the daemon does not start")
+    assert line["fix"] == "set APP_SECRET to the secret where the daemon starts; then restart the daemon"
+    secret = "whsec_" + base64.b64encode(bytes(32)).decode()
+    checks = (await examine(tmp_path, "--json", APP_SECRET=secret)).json["checks"]
+    assert "secret of hook app" not in {each["check"] for each in checks}
+
+
 async def test_tokens_that_are_missing_or_short(tmp_path: Path) -> None:
     """A token is set here or in the running daemon; a missing and a short one fail."""
     async with Sandbox() as sandbox:

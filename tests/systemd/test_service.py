@@ -329,6 +329,7 @@ async def check_refused_reload(service: ServiceClient) -> None:
 
 
 CREDSTORE = "/etc/credstore/tracker"
+MORE_TOKENS = '\n[[server.tokens]]\nname = "grafana"\nscope = "read"\ntoken_env = "GRAFANA_TOKEN"\n'
 STRANGER = ("systemd-run", "-q", "--pipe", "--wait", "-p", "DynamicUser=yes", "/usr/local/bin/tracker")
 
 
@@ -375,6 +376,21 @@ async def check_root_commands(service: ServiceClient) -> None:
     stopped = await examine()
     assert "ok       key of default" in stopped.stdout, stopped.stdout
     assert "not running; its address 127.0.0.1:8780 is free" in stopped.stdout, stopped.stdout
+    machine.run("cp", CONFIG, "/tmp/good.toml")
+    machine.write(CONFIG, machine.out("cat", CONFIG) + MORE_TOKENS)
+    machine.write(f"{CREDSTORE}.GRAFANA_TOKEN", "token-of-the-dashboard", "0600")
+    advised = (await examine()).stdout
+    assert "credential GRAFANA_TOKEN: /etc/credstore/tracker.GRAFANA_TOKEN is there, but" in advised, advised
+    (line,) = set(re.findall(r"LoadCredential=\S+", " ".join(advised.split())))
+    machine.write(f"/etc/systemd/system/{UNIT}.d/credentials.conf", f"[Service]\n{line}\n")
+    assert "GRAFANA_TOKEN is there" not in (await examine()).stdout
+    await service.run("sh", "-c", f"systemctl daemon-reload && systemctl restart {UNIT}")
+    assert "ok       token grafana: " in (await examine()).stdout
+    machine.run("cp", "/tmp/good.toml", CONFIG)
+    machine.run("rm", f"/etc/systemd/system/{UNIT}.d/credentials.conf", f"{CREDSTORE}.GRAFANA_TOKEN")
+    await service.run("sh", "-c", f"systemctl daemon-reload && systemctl stop {UNIT} tracker.socket")
+    told = machine.run("tracker", "status", check=False).stdout
+    assert "Start it with: systemctl start tracker.service" in told, told
 
 
 async def check_first_key(service: ServiceClient) -> None:

@@ -1,15 +1,17 @@
 """How commands run by root find the systemd unit of a configuration file."""
 
 import os
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
-from tracker.cli.systemd_unit import Unit, unit_of, with_unit
+from tracker.cli.systemd_unit import Unit, is_loaded, is_stored, secret_advice, start_command, unit_of, with_unit
 
 MAIN = Path("/etc/tracker/tracker.toml")
 STUDIO = Path("/etc/tracker/studio/tracker.toml")
+UNITS = Path(__file__).parents[2] / "systemd"
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +40,47 @@ def write(root: Path, path: str, text: str) -> None:
 def test_a_file_belongs_to_a_unit(file: Path | None, unit: Unit | None) -> None:
     """By its path below /etc/tracker."""
     assert unit_of(file) == unit
+
+
+def test_what_starts_a_daemon(tmp_path: Path) -> None:
+    """The service of the configuration, where systemd runs; else the command itself."""
+    assert start_command(MAIN, tmp_path) == "tracker serve"
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    assert start_command(MAIN, tmp_path) == "systemctl start tracker.service"
+    assert start_command(STUDIO, tmp_path) == "systemctl start tracker@studio.service"
+    assert start_command(Path("/home/me/tracker.toml"), tmp_path) == start_command(None, tmp_path) == "tracker serve"
+
+
+@pytest.mark.parametrize("file", [MAIN, STUDIO])
+def test_where_a_secret_of_a_service_belongs(file: Path) -> None:
+    """What the unit does not pass to the daemon needs a drop-in as well."""
+    unit = unit_of(file)
+    assert unit is not None
+    template = f"{unit.name.partition('@')[0]}@.service" if "@" in unit.name else unit.name
+    passed = re.findall(r"^LoadCredential=(\w+):", (UNITS / template).read_text(), re.MULTILINE)
+    assert passed
+    for name in passed:
+        place = f"put the key into /etc/credstore/{unit.prefix}{name}; then: systemctl restart {unit.name}"
+        assert secret_advice(unit, "the key", name) == place
+    advice = secret_advice(unit, "the token", "GRAFANA_TOKEN")
+    assert f"LoadCredential=GRAFANA_TOKEN:{unit.prefix}GRAFANA_TOKEN below [Service]" in advice
+    assert f"/etc/systemd/system/{unit.name}.d/credentials.conf; then: systemctl daemon-reload && " in advice
+
+
+def test_a_stored_secret_that_no_drop_in_loads(tmp_path: Path) -> None:
+    """The unit loads its own three, drop-ins of the service or of its template load others."""
+    unit = Unit("tracker@studio.service", "tracker-studio", "tracker.studio.")
+    assert not is_stored(unit, "HOOK_SECRET", tmp_path)
+    write(tmp_path, "etc/credstore/tracker.HOOK_SECRET", "of another service")
+    assert not is_stored(unit, "HOOK_SECRET", tmp_path)
+    write(tmp_path, "etc/credstore.encrypted/tracker.studio.HOOK_SECRET", "x")
+    assert is_stored(unit, "HOOK_SECRET", tmp_path)
+    assert is_loaded(unit, "ANYINT_API_KEY", tmp_path)
+    drop_in = "etc/systemd/system/tracker@.service.d/more.conf"
+    write(tmp_path, drop_in, "[Service]\n# LoadCredential=HOOK_SECRET:x\nLoadCredential=HOOK_SECRET2:x\n")
+    assert not is_loaded(unit, "HOOK_SECRET", tmp_path)
+    write(tmp_path, drop_in, "[Service]\nLoadCredentialEncrypted=HOOK_SECRET:tracker.studio.HOOK_SECRET\n")
+    assert is_loaded(unit, "HOOK_SECRET", tmp_path)
 
 
 def test_a_running_service(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -43,18 +44,34 @@ def severity_mark(priority: int) -> str:
     return f"<{priority}>" if is_journal(os.environ) else ""
 
 
+_SERVE = "tracker serve"
 _COMMAND = re.compile(
     r"\btracker (?:serve|doctor|track|wait|why|list|cancel|adopt|events|(?:db|config|deliveries|hooks) [a-z]+)\b"
 )
 
 
 def for_same_config(line: str) -> str:
-    """Add the ``--config`` of this command to the commands that a line suggests, so that they use the same store."""
+    """Add the ``--config`` of this command to the commands that a line suggests, so that they use the same store.
+
+    Where the configuration belongs to a service, it is the service that is to be started: a daemon that root starts by
+    hand would have other rights and none of the service's keys.
+    """
     context = click.get_current_context(silent=True)
-    if context is None or context.get_parameter_source("config_path") is not ParameterSource.COMMANDLINE:
+    if context is None or "config_path" not in context.params:
+        return line
+    if _SERVE in line:
+        line = line.replace(_SERVE, _start_command(context.params["config_path"]))
+    if context.get_parameter_source("config_path") is not ParameterSource.COMMANDLINE:
         return line
     option = f" --config {shlex.quote(str(context.params['config_path']))}"
     return line if option in line else _COMMAND.sub(lambda found: found[0] + option, line)
+
+
+def _start_command(path: Path | None) -> str:
+    from tracker.cli.systemd_unit import start_command
+    from tracker.config.sources import find_file
+
+    return start_command(path or find_file(os.environ))
 
 
 class Failure(click.ClickException):

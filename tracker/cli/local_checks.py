@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
+from tracker.cli.credential_changes import unloaded_credentials
 from tracker.cli.store_identity import find_lock_holder
+from tracker.cli.systemd_unit import secret_advice, unit_of
 from tracker.config.likely_mistakes import is_private_address
 from tracker.daemon.descriptors import MAX_LIMIT, reachable_limit, share_of_connections
 from tracker.domain.hook_events import PATTERNS
@@ -281,8 +283,30 @@ def find_file_system(path: Path, mountinfo: str) -> str | None:
     return None if found is None else found[1]
 
 
-def check_hook_secrets(config: Config) -> Iterator[Line]:
-    """Each HTTP hook signs with a secret that cannot be guessed."""
+def secret_fix(config: Config, what: str, variable: str | None, file: Path | None) -> str:
+    """Where a secret belongs."""
+    unit = unit_of(config.file)
+    if file is not None:
+        return f"put {what} into {file}; then restart the daemon"
+    if unit is not None and variable is not None:
+        return secret_advice(unit, what, variable)
+    return f"set {variable} to {what} where the daemon starts; then restart the daemon"
+
+
+def check_credentials(config: Config) -> Iterator[Line]:
+    """The service gets each secret that is stored for it."""
+    for use, unit, name in unloaded_credentials(config):
+        detail = f"/etc/credstore/{unit.prefix}{name} is there, but {unit.name} does not load it"
+        yield Line(f"credential {name}", "failed", f"{detail} ({use})", secret_advice(unit, "it", name))
+
+
+def check_hook_secrets(config: Config, *, is_running: bool = False) -> Iterator[Line]:
+    """Each HTTP hook signs with a secret that cannot be guessed.
+
+    Args:
+        config: with hooks.
+        is_running: the daemon runs, so it has the secrets that are not set here.
+    """
     for hook in config.hooks:
         if not isinstance(hook, HttpHook) or not hook.url:
             continue
@@ -291,6 +315,10 @@ def check_hook_secrets(config: Config) -> Iterator[Line]:
             sizes = [len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) for secret in secrets]
         except (ConfigError, ValueError):
             continue  # an error of the configuration
+        if not secrets and not is_running:
+            fix = secret_fix(config, "the secret", hook.secret_env, hook.secret_file)
+            missing = f"{hook.secret_env or hook.secret_file or 'secret_env'} is not set, so the daemon does not start"
+            yield Line(f"secret of hook {hook.name}", "failed", missing, fix)
         for secret_bytes in sizes:
             if not SHORTEST_SECRET_BYTES <= secret_bytes <= LONGEST_SECRET_BYTES:
                 yield Line(

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.credential_changes import changed_credentials
-from tracker.cli.local_checks import Line
+from tracker.cli.local_checks import Line, secret_fix
 from tracker.cli.store_identity import Serves, compare, find_lock_holder
 from tracker.cli.systemd_unit import unit_of, with_unit
 from tracker.config.credentials import OutOfReach
@@ -26,8 +26,6 @@ from tracker.errors import ConfigError
 from tracker.providers.model_lists import LISTS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tracker.config import Config, Listen
 
 CLOCK_TOLERANCE_S = 30.0
@@ -74,7 +72,7 @@ def check_daemon(config: Config, daemon: Daemon) -> Line:
     match peer.kind, daemon.serves:
         case "tracker", "same":
             if peer.reasons:
-                fix = "see its log: journalctl -u tracker.service, or the output of tracker serve"
+                fix = "see its log: its output, or for a service journalctl -u tracker.service"
                 return Line("daemon", "failed", f"{url} is not ready: {' '.join(peer.reasons)}", fix)
             return Line("daemon", "ok", f"process {holder or 'unknown'} serves this store at {url}")
         case "tracker", "another":
@@ -185,24 +183,14 @@ def check_tokens(config: Config, facts: Mapping[str, Any]) -> Iterator[Line]:
         elif is_set.get(table.name):
             yield Line(check, "ok", f"the daemon has it; {source} is not set here")
         else:
-            fix = _fix_secret(config, "the token", table.token_env, table.token_file)
+            fix = secret_fix(config, "the token", table.token_env, table.token_file)
             yield Line(check, "failed", f"{source} is not set, so nobody has this token", fix)
 
 
 def _fix_key(config: Config, name: str) -> str:
     """Where the key of an account belongs."""
     account = config.accounts[name]
-    return _fix_secret(config, "the key", account.api_key_env, account.api_key_file)
-
-
-def _fix_secret(config: Config, what: str, variable: str | None, file: Path | None) -> str:
-    """Where a secret belongs."""
-    unit = unit_of(config.file)
-    if file is not None:
-        return f"put {what} into {file}; then restart the daemon"
-    if unit is not None:
-        return f"put {what} into /etc/credstore/{unit.prefix}{variable}; then: systemctl restart {unit.name}"
-    return f"set {variable} to {what} where the daemon starts; then restart the daemon"
+    return secret_fix(config, "the key", account.api_key_env, account.api_key_file)
 
 
 def check_gateways(config: Config, has_lists: Callable[[str], bool] = lambda _account: True) -> Iterator[Line]:

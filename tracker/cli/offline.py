@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracker import __version__
 from tracker.cli.client import Json
-from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure
+from tracker.cli.exits import BAD_CONFIG, FAILED, USAGE, Failure, for_same_config
 from tracker.daemon.provider_files import read_registry
 from tracker.domain.attempts import delivery_detail_json
 from tracker.domain.exports import export_json
@@ -84,7 +84,8 @@ class Offline:
         policy = self._config.poll_policy(task.provider)
         explanation = explain(history, policy, datetime.now(UTC), max_in_flight=limit, durations=durations)
         if explanation["next"]:
-            explanation["notes"].append("No daemon is running: nothing happens until tracker serve starts one.")
+            note = for_same_config("No daemon is running, so nothing happens. Start it with: tracker serve")
+            explanation["notes"].append(note)
         return explanation
 
     def tasks(self, query: Mapping[str, str]) -> Json:

@@ -54,7 +54,7 @@ def parse_labels(context: click.Context, _parameter: click.Parameter, values: tu
     for value in map(_as_text, values):
         name, equals, text = value.partition("=")
         if not equals or not name:
-            hint = f" (--q {value}= finds any value)" if context.command.name == "list" else ""
+            hint = f" (--q {value} searches all labels)" if context.command.name == "list" else ""
             raise click.BadParameter(f"{value!r} is not a label; write name=value{hint}")
         labels[name] = text
     return labels

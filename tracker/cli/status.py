@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracker.cli.client import Client, Json
-from tracker.cli.exits import FAILED
+from tracker.cli.exits import FAILED, for_same_config
 from tracker.cli.render import clock_time, describe_amount, echo_columns, echo_json, localize, when
 from tracker.cli.session import Session, json_option, with_session
 from tracker.cli.store_identity import find_lock_holder
@@ -48,7 +48,7 @@ def status(session: Session, *, as_json: bool) -> None:
 
 def _read_file(session: Session, file: Offline) -> Json:
     holder = find_lock_holder(session.config.store_path)
-    trouble = _STOPPED if holder is None else _SILENT.format(holder, session.url)
+    trouble = for_same_config(_STOPPED) if holder is None else _SILENT.format(holder, session.url)
     return {"ready": None, "troubles": [trouble], "alarms": [], "daemon": None, **file.overview()}
 
 

@@ -40,7 +40,8 @@ def check_store(config: Config | ClientConfig) -> None:
     if peer.kind == "other":
         raise _refusal(f"another program answers at {url} ({peer.detail})", "choose another port with server.listen")
     if peer.kind == "silent":
-        fix = "if it is your daemon, see its log; else choose another port with server.listen"
+        log = "if it is the socket of the service, see journalctl -u tracker.service"
+        fix = f"{log}; else choose another port with server.listen"
         raise _refusal(f"{url} gives no answer ({peer.detail})", fix)
     serves, peer, why = compare(config, peer)
     if serves == "same":

@@ -10,6 +10,7 @@ systemctl(1), show; read for systemd 252.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ ROOT = Path("/")
 _STORES = ("etc/credstore", "run/credstore", "usr/local/lib/credstore", "usr/lib/credstore")
 _DROP_INS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system")
 _COMMAND_S = 10.0
+_LOADED = frozenset({"ANYINT_API_KEY", "TRACKER_API_TOKEN", "TRACKER_CALLBACK_SECRET"})
+"""``LoadCredential=`` of both units; systemd passes other files of the store only with a drop-in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,46 @@ def unit_of(file: Path | None) -> Unit | None:
         name = directory.name
         return Unit(f"tracker@{name}.service", f"tracker-{name}", f"tracker.{name}.")
     return None
+
+
+def start_command(file: Path | None, root: Path = ROOT) -> str:
+    """The command that starts the daemon of a configuration file: its service, where systemd runs."""
+    unit = unit_of(file)
+    if unit is None or not (root / "run/systemd/system").is_dir():
+        return "tracker serve"
+    return f"systemctl start {unit.name}"
+
+
+def secret_advice(unit: Unit, what: str, variable: str) -> str:
+    """Where a secret of a service belongs, and how it gets there.
+
+    Args:
+        unit: the service.
+        what: the secret, in words.
+        variable: the name that the configuration gives it.
+    """
+    name = f"{unit.prefix}{variable}"
+    place = f"put {what} into /etc/credstore/{name}"
+    if variable in _LOADED:
+        return f"{place}; then: systemctl restart {unit.name}"
+    drop_in = f"/etc/systemd/system/{unit.name}.d/credentials.conf"
+    reload = f"systemctl daemon-reload && systemctl restart {unit.name}"
+    return f"{place}, and LoadCredential={variable}:{name} below [Service] into {drop_in}; then: {reload}"
+
+
+def is_stored(unit: Unit, variable: str, root: Path = ROOT) -> bool:
+    """Whether a credential store has a file for a secret of a service."""
+    stores = (directory for store in _STORES for directory in (store, f"{store}.encrypted"))
+    return any(os.path.lexists(root / directory / f"{unit.prefix}{variable}") for directory in stores)
+
+
+def is_loaded(unit: Unit, variable: str, root: Path = ROOT) -> bool:
+    """Whether the unit or one of its drop-ins passes a credential to the daemon. systemd cannot be asked in 252."""
+    if variable in _LOADED:
+        return True
+    line = re.compile(rf"^\s*(?:Load|Set)Credential(?:Encrypted)?={re.escape(variable)}\s*(?::|$)", re.MULTILINE)
+    files = (file for directory in _drop_in_directories(unit, root) for file in directory.glob("*.conf"))
+    return any(line.search(_read(file) or "") for file in files)
 
 
 def with_unit(environ: Mapping[str, str], file: Path | None, root: Path = ROOT) -> dict[str, str]:
@@ -103,14 +146,18 @@ def _credentials(unit: Unit, root: Path) -> Iterator[tuple[str, str]]:
 
 def _variables(unit: Unit, root: Path) -> Iterator[tuple[str, str]]:
     """The variables that drop-ins of the service may set, as systemd has loaded them."""
-    template = f"{unit.name.partition('@')[0]}@.service" if "@" in unit.name else unit.name
-    names = {unit.name, template}
-    if not any((root / place / f"{name}.d").is_dir() for place in _DROP_INS for name in names):
+    if not any(directory.is_dir() for directory in _drop_in_directories(unit, root)):
         return
     for assignment in shlex.split(_output("systemctl", "show", "--property=Environment", "--value", unit.name) or ""):
         name, equals, value = assignment.partition("=")
         if equals:
             yield name, value
+
+
+def _drop_in_directories(unit: Unit, root: Path) -> list[Path]:
+    """Where drop-ins of a service, or of the template of an instance, may be."""
+    template = f"{unit.name.partition('@')[0]}@.service" if "@" in unit.name else unit.name
+    return [root / place / f"{name}.d" for place in _DROP_INS for name in sorted({unit.name, template})]
 
 
 def _read(file: Path) -> str | None:

@@ -263,7 +263,8 @@ def make_action(hook: HttpHook, secret: str | None) -> HttpAction:
     secrets = tuple((secret or "").split())
     fix = 'set it to "whsec_" and the base64 of 24 to 64 random bytes; several are separated by blanks'
     if not secrets:
-        raise ConfigError([f"hooks[{hook.name}].secret_env: the secret is not set; {fix}"])
+        named = f" ({hook.secret_env})" if hook.secret_env else ""
+        raise ConfigError([f"hooks[{hook.name}].secret_env: the secret is not set{named}; {fix}"])
     if not all(map(_is_secret, secrets)):
         raise ConfigError([f"hooks[{hook.name}].secret_env: is not a Standard Webhooks secret; {fix}"])
     try:
