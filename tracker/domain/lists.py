@@ -26,7 +26,7 @@ class Page(Struct, Generic[T]):
 
 
 class GapView(Struct, rename={"first": "from", "last": "to"}):
-    """Positions, both inclusive, from which retention has removed events."""
+    """Positions, both inclusive, from which retention or a restore has removed events."""
 
     first: int
     last: int

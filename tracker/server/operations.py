@@ -170,8 +170,8 @@ OPERATIONS: Final = (
         plain={200: "text/event-stream"},
         description=(
             "Messages in the order of commits. event: task has the seq as id, and an item of /v1/events as data. "
-            "event: gap has data {from, to}: retention has removed events at these positions, both inclusive. "
-            "A message without data only has an id, to resume from; something comes every 15 seconds."
+            "event: gap has data {from, to}: retention or a restore has removed events at these positions, both "
+            "inclusive. A message without data only has an id, to resume from; something comes every 15 seconds."
         ),
     ),
     Operation("GET", "/v1/hooks", READ, hooks.list_hooks, {200: schemas.HookList}, (503,), tag="hooks"),

@@ -17,7 +17,7 @@ WINDOW_BYTES: Final = 256 * 1024
 
 
 class Gap(NamedTuple):
-    """Positions, both inclusive, from which retention has removed events that the filter may have let pass."""
+    """Positions, both inclusive, whose events are gone by retention or a restore; the filter may have let them pass."""
 
     first: int
     last: int
@@ -143,7 +143,7 @@ class Window:
 
 
 def find_holes(after: int, seqs: Iterable[int]) -> list[Gap]:
-    """The positions after one without an event: numbers are given without holes, so retention has removed it."""
+    """The positions after one without an event: numbers are given without holes, so it was removed."""
     holes = []
     for seq in seqs:
         if seq != after + 1:
