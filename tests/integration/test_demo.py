@@ -97,7 +97,9 @@ def test_it_runs_to_the_end() -> None:
     ran = subprocess.run([*DEMO, "--once"], capture_output=True, text=True, check=False, timeout=58)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert f"{len(SCENARIOS)} tasks ended as expected" in ran.stdout
-    assert re.search(r"\nThey cost about [0-9.]+ USD and 3 units: ", ran.stdout)
+    assert re.search(r"\nThey cost about [0-9.]+ USD and 4 units: ", ran.stdout)
+    assert re.search(r"\npicture-next  kling\.image .* usually 0:0\d", ran.stdout), "eight others came before it"
+    assert "  kling.image        usually 0:0" in ran.stdout
     assert "the daemon listens on http://127.0.0.1:" in ran.stdout
     assert "127.0.0.1:8780" not in ran.stdout, "the default port is for the user's own daemon"
     assert "The output files are removed now; --dir DIRECTORY keeps them." in ran.stdout

@@ -18,9 +18,10 @@ from typing import Any
 import aiohttp
 
 from tracker.demo.environment import Environment, start_environment
-from tracker.demo.scenarios import SCENARIOS, Scenario
+from tracker.demo.scenarios import FIRST, SCENARIOS, Scenario
 from tracker.demo.screen import Screen
 from tracker.domain.costs import add_up, cost_from
+from tracker.domain.durations import LEAST_SAMPLES
 from tracker.systemd import protect_memory
 
 Json = Any
@@ -68,6 +69,7 @@ async def _play(directory: Path, *, once: bool, keeps_files: bool) -> int:
             f"Its files are in {directory}: tracker.toml, tracker.db, outputs/, hooks.d/ and hooks.log.\n",
             soft_wrap=True,
         )
+        await _teach(client, environment, screen, asked_to_stop)
         with screen:
             ids = await _submit_all(client)
             tasks = await _watch(client, environment, screen, ids, asked_to_stop)
@@ -82,16 +84,34 @@ async def _play(directory: Path, *, once: bool, keeps_files: bool) -> int:
     return 1 if problems else 0
 
 
+async def _teach(
+    client: aiohttp.ClientSession, environment: Environment, screen: Screen, asked_to_stop: asyncio.Event
+) -> None:
+    """Let the daemon learn how long one route takes, unless an earlier demo in this directory has done so."""
+    missing = LEAST_SAMPLES - environment.durations().samples(FIRST.route)
+    if missing <= 0:
+        return
+    screen.console.print(f"First {missing} pictures of {FIRST.route}: how long they take is learned from them.\n")
+    await asyncio.gather(*(_submit(client, FIRST) for _ in range(missing)))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WITHIN_S):
+            while environment.durations().samples(FIRST.route) < LEAST_SAMPLES and not asked_to_stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(asked_to_stop.wait(), LOOK_S)
+
+
+async def _submit(client: aiohttp.ClientSession, scenario: Scenario) -> str:
+    """Submit a scenario; return the task's id."""
+    order = {"route": scenario.route, "request": scenario.request, "labels": {"scenario": scenario.name}}
+    async with client.post("/v1/tasks", json=order, headers={"Prefer": "respond-async"}) as answer:
+        answer.raise_for_status()
+        return str((await answer.json())["id"])
+
+
 async def _submit_all(client: aiohttp.ClientSession) -> dict[str, str]:
     """Submit every scenario at once; return task ids by name."""
-
-    async def submit(scenario: Scenario) -> tuple[str, str]:
-        order = {"route": scenario.route, "request": scenario.request, "labels": {"scenario": scenario.name}}
-        async with client.post("/v1/tasks", json=order, headers={"Prefer": "respond-async"}) as answer:
-            answer.raise_for_status()
-            return scenario.name, (await answer.json())["id"]
-
-    return dict(await asyncio.gather(*map(submit, SCENARIOS)))
+    ids = await asyncio.gather(*(_submit(client, scenario) for scenario in SCENARIOS))
+    return {scenario.name: task_id for scenario, task_id in zip(SCENARIOS, ids, strict=True)}
 
 
 async def _watch(
@@ -176,7 +196,8 @@ def _report(
     screen.console.print()
     for problem in problems:
         screen.console.print(problem, soft_wrap=True)
-    count = len(environment.sandbox.state()["creates"])
+    prompts = {scenario.prompt for scenario in SCENARIOS}
+    count = sum(create["prompt"] in prompts for create in environment.sandbox.state()["creates"])
     if not problems:
         screen.console.print(
             f"{len(SCENARIOS)} tasks ended as expected: each paid once ({count} creates, one of them refused and sent "

@@ -23,6 +23,7 @@ _REQUESTS: Mapping[str, Callable[[str], dict[str, Any]]] = {
     "dashscope.video": lambda text: {"model": "wan2.5-t2v-preview", "input": {"prompt": text}},
     "openai.video": lambda text: {"model": "kling-3.0", "prompt": text},
     "seedance.video": lambda text: {"model": "seedance", "prompt": text},
+    "kling.image": lambda text: {"model_name": "kling-v3", "prompt": text},
     "gemini.generate": lambda text: {
         "model": "gemini-image",
         "contents": [{"role": "user", "parts": [{"text": text}]}],
@@ -66,6 +67,9 @@ class Scenario:
         return _REQUESTS[self.route](self.prompt)
 
 
+FIRST = Scenario("picture-first", "kling.image", "a paper boat [sandbox: duration=2]", "")
+"""Made so often before the others that the daemon knows how long its route takes; see `tracker.domain.durations`."""
+
 # fmt: off
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("song", "suno.generate", "a summer breeze",
@@ -90,6 +94,8 @@ SCENARIOS: tuple[Scenario, ...] = (
              "its file needs the API key: only the archive serves it", ended_by="poll"),
     Scenario("clip-seed", "seedance.video", "a seed that grows",
              "polled on a route of its own", ended_by="poll"),
+    Scenario("picture-next", "kling.image", "a paper kite [sandbox: duration=2]",
+             "its expected time is known from eight pictures before it"),
     Scenario("picture", "gemini.generate", "a picture of a fox",
              "the answer is the result, its picture inline", ended_by="submit"),
     Scenario("chat", "openai.chat", "name a colour",
