@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from tests.kits.clock import START, ManualClock, after
+from tests.kits.factories import make_task
 from tests.kits.hooks import make_hook
 from tests.kits.world import World
 from tracker.archive.archiver import choose_all
@@ -29,9 +30,10 @@ from tracker.daemon.alarm_sources import (
 from tracker.daemon.process_state import ProcessState
 from tracker.domain.alarms import Alarm, AlarmKind
 from tracker.domain.hook_events import DeliveryStatus
+from tracker.domain.observation import Reading, Submission
 from tracker.domain.prices import Budget
 from tracker.domain.statuses import Status
-from tracker.domain.task import Output
+from tracker.domain.task import Output, Reason, UpstreamError
 from tracker.domain.upstream_http import WireReply
 from tracker.hooks.health import OPENS_AFTER, HealthBook
 from tracker.hooks.kinds.script import ScriptAction
@@ -74,8 +76,10 @@ class Daemon(World):
         self.budgets: dict[str, Budget] = {}
         self.unknown_models: dict[str, str] = {}
         self.jobs = {"pruning": 0.0}
-        self.free_bytes = GIB
+        self.free_bytes = self.archive_free_bytes = GIB
+        self.outputs = path.parent / "outputs"
         self.breakers = Breakers(clock)
+        self.refusals = AccountAlarms(clock, hash, bytes.decode)
         self.upstreams = UpstreamTallies(clock)
         self.tasks = TaskTallies(self.store, clock)
         self.hooks = Hooks(clock)
@@ -93,12 +97,13 @@ class Daemon(World):
         async def find_unknown() -> dict[str, str]:
             return self.unknown_models
 
+        store_disk = DiskSpace(path.parent, lambda _: (100 * GIB, self.free_bytes))
         sources = AlarmSources(
             self.alarms,
             LookedAt(
                 clock=clock,
                 live=cast("Any", live),
-                accounts=AccountAlarms(clock, hash, bytes.decode),
+                accounts=self.refusals,
                 breakers=self.breakers,
                 client=cast("Any", SimpleNamespace(tallies=self.upstreams)),
                 tasks=self.tasks,
@@ -107,7 +112,7 @@ class Daemon(World):
                 archive=cast("Any", self.archive),
                 scheduler=cast("Any", SimpleNamespace(unsuccessful_s=self.jobs.__getitem__)),
                 process=self.process,
-                disks=(DiskSpace(path.parent, lambda _: (100 * GIB, self.free_bytes)),) * 2,
+                disk=store_disk,
             ),
         )
         self._checks = AlarmChecks(
@@ -118,6 +123,8 @@ class Daemon(World):
             live=cast("Any", live),
             models=cast("Any", SimpleNamespace(syncs=0, find_unknown=find_unknown)),
             archive=self.archive.tallies,
+            store_disk=store_disk,
+            archive_disk=DiskSpace(self.outputs, lambda _: (100 * GIB, self.archive_free_bytes)),
             backups=backup_directory(path),
             newest_backup=lambda: newest_backup_at(path),
         )
@@ -188,6 +195,19 @@ async def test_a_missing_key(daemon: Daemon) -> None:
     daemon.keyless.append("default")
     assert await daemon.raised() == [("key_missing", "default")]
     daemon.keyless.clear()
+    assert await daemon.raised() == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"), [(Reason.AUTH_FAILED, "key_rejected"), (Reason.QUOTA_EXHAUSTED, "quota_exhausted")]
+)
+async def test_a_refused_account(daemon: Daemon, reason: Reason, kind: str) -> None:
+    """From a refused create to the next one that is accepted."""
+    refused = Reading(submission=Submission.REFUSED, reason=reason, error=UpstreamError(message="no way"))
+    daemon.refusals.apply_answer(make_task(), refused, is_new=True)
+    assert await daemon.raised() == [(kind, "default")]
+    assert daemon.message().endswith(': "no way".')
+    daemon.refusals.apply_answer(make_task(), Reading(submission=Submission.ACCEPTED), is_new=True)
     assert await daemon.raised() == []
 
 
@@ -278,10 +298,19 @@ async def test_a_late_loop(daemon: Daemon, make_late: Callable[[Daemon], None], 
 
 
 async def test_a_low_disk(daemon: Daemon) -> None:
-    """Once, although two directories are on it."""
-    daemon.free_bytes = 1000
+    """That of the store; it is named once if the archive is on it, too."""
+    daemon.outputs.mkdir()
+    daemon.free_bytes = daemon.archive_free_bytes = 1000
     assert await daemon.raised() == [("disk_low", str(daemon.path.parent))]
     daemon.free_bytes = GIB
+    assert await daemon.raised() == []
+
+
+async def test_a_low_disk_of_the_archive(daemon: Daemon) -> None:
+    """By itself, if it is another one: here its directory has no device."""
+    daemon.archive_free_bytes = 1000
+    assert await daemon.raised() == [("disk_low", str(daemon.outputs))]
+    daemon.archive_free_bytes = GIB
     assert await daemon.raised() == []
 
 

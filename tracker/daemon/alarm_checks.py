@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tracker.daemon.alarm_sources import AlarmSources
     from tracker.daemon.reload import Live
     from tracker.maintenance.alarms import Alarms
+    from tracker.maintenance.disk_space import DiskSpace
     from tracker.maintenance.model_sync import ModelSync
     from tracker.store.protocol import Store
     from tracker.store.tallies import Backlog
@@ -34,6 +35,7 @@ RATE_OVER_S: Final = 600.0
 """The rate of the archive is measured over so long."""
 WAITED_S: Final = 300.0
 """Files that have waited for less are no backlog."""
+MEASURED_WITHIN_S: Final = 2.0
 BACKUP_DAYS: Final = 2
 
 READ_FOR: Final = frozenset(
@@ -60,6 +62,7 @@ class AlarmChecks:
         live: the accounts and the budgets.
         models: knows the configured models that no account has.
         archive: counts the files that were stored.
+        store_disk, archive_disk: where both are; None for an archive that is no directory.
         backups: the directory of the daily copies of the database.
         newest_backup: when the newest of them was made; None where there is none. It blocks.
     """
@@ -74,6 +77,8 @@ class AlarmChecks:
         live: Live,
         models: ModelSync,
         archive: ArchiveTallies,
+        store_disk: DiskSpace,
+        archive_disk: DiskSpace | None,
         backups: Path,
         newest_backup: Callable[[], datetime | None],
     ) -> None:
@@ -84,6 +89,9 @@ class AlarmChecks:
         self._live = live
         self._models = models
         self._archive = archive
+        self._store_disk = store_disk
+        self._archive_disk = archive_disk
+        self._measuring: asyncio.Task[str | None] | None = None
         self._backups = backups
         self._newest_backup = newest_backup
         self._read_at = float("-inf")
@@ -103,10 +111,12 @@ class AlarmChecks:
                 pass
             else:
                 self._alarms.update(READ_FOR, found)
+                self._sources.look()  # the disk of the archive was measured
         await self._alarms.record()
 
     async def _read(self) -> list[Finding]:
         now = self._clock.now()
+        await self._measure_archive_disk()
         backlog = await self._store.read_backlog(now - timedelta(days=DEAD_DAYS), now - timedelta(days=GIVEN_UP_DAYS))
         budgets = [finding async for finding in self._budgets(now)]
         unknown = await self._models.find_unknown()
@@ -126,6 +136,22 @@ class AlarmChecks:
                 message = f"The configuration has no account {account}, so the tracker does not follow {_open(tasks)}."
                 fix = f"Add [accounts.{account}] again and reload, or give them up: tracker cancel --account {account}"
                 yield Finding(AlarmKind.ACCOUNT_MISSING, account, message, fix)
+
+    async def _measure_archive_disk(self) -> None:
+        """Measure the disk of the archive on a thread; while that hangs, as a mount may, it is not measured again."""
+        disk = self._archive_disk
+        if disk is None:
+            return
+        if self._measuring is None:
+            self._measuring = asyncio.create_task(asyncio.to_thread(self._measure, disk))
+        await asyncio.wait({self._measuring}, timeout=MEASURED_WITHIN_S)
+        if self._measuring.done():
+            self._sources.other_disks[str(disk.directory)] = self._measuring.result()
+            self._measuring = None
+
+    def _measure(self, disk: DiskSpace) -> str | None:
+        """What is wrong with a disk, unless it is that of the store."""
+        return None if disk.device() == self._store_disk.device() else disk.measure()[0]
 
     async def _budgets(self, now: datetime) -> AsyncIterator[Finding]:
         for account in list(self._live.accounts):

@@ -6,7 +6,7 @@ nothing by themselves: an alarm costs nothing where a task, a request or a run o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -74,7 +74,7 @@ class LookedAt:
     archive: Archiver
     scheduler: Scheduler
     process: ProcessState
-    disks: Sequence[DiskSpace]
+    disk: DiskSpace
 
 
 class AlarmSources:
@@ -89,6 +89,8 @@ class AlarmSources:
         self._alarms = alarms
         self._parts = parts
         self._started_at = parts.clock.now()
+        self.other_disks: dict[str, str | None] = {}
+        """Directories on other disks than the store, and what is wrong: measured elsewhere, for a mount may hang."""
 
     def look(self) -> None:
         """Look at all parts now."""
@@ -202,11 +204,9 @@ class AlarmSources:
             yield Finding(AlarmKind.LOOP_LATE, "event_loop", message, fix)
 
     def _disks(self) -> Iterator[Finding]:
-        systems: set[int | None] = set()
-        for disk in self._parts.disks:
-            message, _ = disk.measure()
-            system = disk.device()
-            if message is not None and system not in systems:
-                systems.add(system)
+        disk = self._parts.disk
+        found = {str(disk.directory): disk.measure()[0], **self.other_disks}
+        for directory, message in found.items():
+            if message is not None:
                 fix = "Free some space, or move the store or the archive to a larger disk."
-                yield Finding(AlarmKind.DISK_LOW, str(disk.directory), message, fix)
+                yield Finding(AlarmKind.DISK_LOW, directory, message, fix)

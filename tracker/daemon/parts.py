@@ -124,8 +124,6 @@ class Parts:
     def _make_alarm_sources(
         self, poller: Poller, archiver: Archiver, scheduler: Scheduler, state: ProcessState
     ) -> AlarmSources:
-        config = self._config
-        archive_disk = () if config.archive.url else (DiskSpace(config.archive_path),)
         looked_at = LookedAt(
             clock=self._clock,
             live=self._live,
@@ -138,12 +136,12 @@ class Parts:
             archive=archiver,
             scheduler=scheduler,
             process=state,
-            disks=(self._disk, *archive_disk),
+            disk=self._disk,
         )
         return AlarmSources(self.alarms, looked_at)
 
     def _make_alarm_checks(self, sources: AlarmSources, archiver: Archiver) -> AlarmChecks:
-        store_path = self._config.store_path
+        config, store_path = self._config, self._config.store_path
         return AlarmChecks(
             self.alarms,
             sources,
@@ -152,6 +150,8 @@ class Parts:
             live=self._live,
             models=self.model_sync,
             archive=archiver.tallies,
+            store_disk=self._disk,
+            archive_disk=None if config.archive.url else DiskSpace(config.archive_path),
             backups=backup_directory(store_path),
             newest_backup=lambda: newest_backup_at(store_path),
         )
