@@ -1,17 +1,21 @@
 """Searches on connections of their own: bounded in number and time, so that look-ups never wait for them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.kits.clock import START
 from tests.kits.world import World
+from tracker.domain.report import ReportFilter
 from tracker.domain.task import Status
 from tracker.errors import SearchRefused
 from tracker.store.sqlite.connections import MAX_SEARCHES, Connections
+from tracker.store.sqlite.lists import SearchLimits
 from tracker.store.sqlite.reads import SEARCHES
+from tracker.store.sqlite.report import read_report
 from tracker.store.values import DeliveryFilter, TaskFilter
 
 ENDLESS = "WITH RECURSIVE n (x) AS (SELECT begun() UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
@@ -84,3 +88,14 @@ async def test_searches_beyond_the_limit_are_refused(tmp_path: Path) -> None:
         assert [isinstance(answer, SearchRefused) for answer in answers].count(True) == 3
         assert (await world.store.get_task(task_id)).task.status is Status.PENDING
         assert (await world.store.list_all_deliveries(DeliveryFilter())).items == []
+
+
+async def test_a_report_whose_tasks_are_deleted_meanwhile_goes_on() -> None:
+    """Retention runs between the two reads of a slice, when the time is over: there is no task that it was cut at."""
+    answers: list[list[tuple[object, ...]]] = [[("01JD0000000000000000000001",)], [], [], []]
+
+    async def read(_sql: str, _parameters: Sequence[object]) -> list[tuple[object, ...]]:
+        return answers.pop(0)
+
+    report = await read_report(read, ReportFilter(("route",), START), SearchLimits(total_s=0.0, first_slice=1))
+    assert report.json() == {"items": []}

@@ -51,7 +51,7 @@ async def read_report(read: ReadRows, wanted: ReportFilter, limits: SearchLimits
         now = time.monotonic()
         if end is None:
             return report
-        if now >= ends_at:
+        if rows and now >= ends_at:  # none: retention has deleted them since the first read
             report.cut_at = time_of(min(row[-1] for row in rows))
             return report
         size = min(size * 2, MAX_SLICE) if now - began < SLICE_S / 2 else size
