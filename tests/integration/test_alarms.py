@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -155,3 +156,10 @@ async def test_an_alarm_needs_no_store_to_be_seen(tmp_path: Path) -> None:
             assert await world.found(DISK) == ["/srv"]
             assert world.announced() == [("disk_low", "system.alarm")]
     assert [line["event"] for line in logged if line["event"].startswith("alarm.")] == ["alarm.raised"]
+
+
+def test_the_page_lists_every_kind() -> None:
+    """In the table of config/README.md, with what it is about and what to do."""
+    page = (Path(__file__).parents[2] / "config" / "README.md").read_text(encoding="utf-8")
+    _, *rows = re.findall(r"^\| `(\w+)` \|", page.partition("## Alarms")[2].partition("\n## ")[0], re.MULTILINE)
+    assert sorted(rows) == sorted(AlarmKind)

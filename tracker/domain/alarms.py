@@ -62,9 +62,6 @@ class AlarmKind(StrEnum):
 
 OF_HOOKS: Final = frozenset({AlarmKind.HOOK_CIRCUIT_OPEN, AlarmKind.HOOK_DISABLED, AlarmKind.DEAD_DELIVERIES})
 """Kinds whose subject is a hook, which does not get their events."""
-OF_ACCOUNTS: Final = frozenset(
-    {AlarmKind.KEY_MISSING, AlarmKind.KEY_REJECTED, AlarmKind.QUOTA_EXHAUSTED, AlarmKind.BUDGET_EXHAUSTED}
-)
 OF_THE_ARCHIVE: Final = frozenset({AlarmKind.ARCHIVE_BEHIND, AlarmKind.DISK_LOW})
 
 
