@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from tracker.cli.credential_changes import unloaded_credentials
 from tracker.cli.store_identity import find_lock_holder
-from tracker.cli.systemd_unit import secret_advice, unit_of
+from tracker.cli.systemd_unit import loading_advice, secret_advice, unit_of
 from tracker.config.likely_mistakes import is_private_address
 from tracker.daemon.descriptors import MAX_LIMIT, reachable_limit, share_of_connections
 from tracker.domain.hook_events import PATTERNS
@@ -297,7 +297,7 @@ def check_credentials(config: Config) -> Iterator[Line]:
     """The service gets each secret that is stored for it."""
     for use, unit, name in unloaded_credentials(config):
         detail = f"/etc/credstore/{unit.prefix}{name} is there, but {unit.name} does not load it"
-        yield Line(f"credential {name}", "failed", f"{detail} ({use})", secret_advice(unit, "it", name))
+        yield Line(f"credential {name}", "failed", f"{detail} ({use})", f"put {loading_advice(unit, name)}")
 
 
 def check_hook_secrets(config: Config, *, is_running: bool = False) -> Iterator[Line]:

@@ -70,13 +70,17 @@ def secret_advice(unit: Unit, what: str, variable: str) -> str:
         what: the secret, in words.
         variable: the name that the configuration gives it.
     """
-    name = f"{unit.prefix}{variable}"
-    place = f"put {what} into /etc/credstore/{name}"
+    place = f"put {what} into /etc/credstore/{unit.prefix}{variable}"
     if variable in _LOADED:
         return f"{place}; then: systemctl restart {unit.name}"
+    return f"{place}, and {loading_advice(unit, variable)}"
+
+
+def loading_advice(unit: Unit, variable: str) -> str:
+    """How a secret that is in the credential store gets to the daemon."""
     drop_in = f"/etc/systemd/system/{unit.name}.d/credentials.conf"
-    reload = f"systemctl daemon-reload && systemctl restart {unit.name}"
-    return f"{place}, and LoadCredential={variable}:{name} below [Service] into {drop_in}; then: {reload}"
+    line = f"LoadCredential={variable}:{unit.prefix}{variable}"
+    return f"{line} below [Service] into {drop_in}; then: systemctl daemon-reload && systemctl restart {unit.name}"
 
 
 def is_stored(unit: Unit, variable: str, root: Path = ROOT) -> bool:
