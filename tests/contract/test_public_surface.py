@@ -6,19 +6,22 @@ once it was published: ``python -m tests.contract.test_public_surface``.
 """
 
 import contextlib
+import inspect
 import json
 import re
 import sqlite3
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+import tracker.client
 from tests.kits.clock import START
 from tests.kits.hooks import make_hook
 from tracker.cli.main import cli
+from tracker.client import AsyncClient, Client
 from tracker.config import Config
 from tracker.domain.hook_events import EVENTS
 from tracker.hooks.kinds.script import ScriptAction
@@ -54,8 +57,40 @@ def surface() -> dict[str, dict[str, Any]]:
         "commands": dict(command_surface(cli, click.Context(cli, info_name="tracker"))),
         "views": view_surface(),
         "configuration": configuration_surface(),
+        "python": dict(python_surface()),
         "hook environment": dict.fromkeys(hook_environment(), "text"),
     }
+
+
+def python_surface() -> Iterator[tuple[str, Any]]:
+    """The names of `tracker.client`, with the parameters of functions and methods."""
+    for name in tracker.client.__all__:
+        value = getattr(tracker.client, name)
+        if name in {"Client", "AsyncClient"}:
+            yield name, {"()": parameters_of(value)} | dict(methods_of(value))
+        else:
+            yield name, parameters_of(value) if inspect.isfunction(value) else "record or error"
+
+
+def methods_of(client: type) -> Iterator[tuple[str, str]]:
+    """The public methods of a client."""
+    for name, method in inspect.getmembers(client, inspect.isfunction):
+        if not name.startswith("_"):
+            yield name, parameters_of(method)
+
+
+def parameters_of(function: Callable[..., Any]) -> str:
+    """The parameters without their types."""
+    parameters = inspect.signature(function).parameters.values()
+    bare = [one.replace(annotation=inspect.Parameter.empty) for one in parameters if one.name != "self"]
+    return str(inspect.Signature(bare))
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    """With the same parameters; the one for asyncio is closed, too."""
+    blocking, asynchronous = (dict(methods_of(client)) for client in (Client, AsyncClient))
+    assert blocking | {"close": "()"} == asynchronous
+    assert parameters_of(Client) == parameters_of(AsyncClient)
 
 
 def http_surface() -> dict[str, Any]:

@@ -154,6 +154,11 @@ async def test_the_rest_of_the_calls(world: ServerWorld, kind: str) -> None:
         since = datetime.now(UTC) + timedelta(days=36500)
         assert [task.id async for task in driver.items("list", since=since)] == []
         assert [task.id async for task in driver.items("list", labels={"user": "0"})] == []
+        assert "suno.generate" in [route.route for route in await driver.call("routes")]
+        route = await driver.call("route", "suno.generate", account="default")
+        assert (route.account, route.mode, "prompt" in route.example) == ("default", "task", True)
+        with pytest.raises(NotFound, match="did you mean suno"):
+            await driver.call("route", "suno.generat")
         tracked = await driver.call("track", "suno.generate", EXTERNAL_ID, labels={"a": "b"})
         assert (tracked.external_id, tracked.labels, tracked.origin) == (EXTERNAL_ID, {"a": "b"}, Origin.REGISTER)
         canceled = await driver.call("cancel", ids[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from mcp import Client, MCPError, StdioServerParameters
-from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
+from mcp_types import CallToolResult, ImageContent, ReadResourceResult, ResourceLink, TextContent
 
 from tests.integration.test_client import SONG, TABLES, link_to
 from tests.kits.daemon import NEVER_POLLS, POLLS_AT_ONCE, REPOSITORY, Setting, running_daemon
@@ -47,6 +48,11 @@ def text_of(result: CallToolResult) -> str:
     """The first text of a result."""
     assert isinstance(result.content[0], TextContent)
     return result.content[0].text
+
+
+def text_in(read: ReadResourceResult) -> str:
+    """The text of a resource."""
+    return str(getattr(read.contents[0], "text", None))
 
 
 async def refused(client: Client, tool: str, **arguments: Any) -> str:  # noqa: ANN401 - JSON
@@ -138,6 +144,11 @@ async def test_errors_are_one_sentence(tmp_path: Path) -> None:
         task_id = await world.make_task()
         url = str(world.client.make_url(""))
         async with agent(url, tmp_path, {"TRACKER_API_TOKEN": "right"}) as client:
+            assert "suno.generate" in text_in(await client.read_resource("tracker://routes")).splitlines()
+            route = json.loads(text_in(await client.read_resource("tracker://routes/suno.generate")))
+            assert "prompt" in route["example"]
+            with pytest.raises(MCPError, match="did you mean suno"):
+                await client.read_resource("tracker://routes/suno.generat")
             missing = await refused(client, "submit_media", route="suno.generate", request={})
             assert missing == "submit_media: idempotency_key: field required"
             long = await refused(client, "wait_task", task_id=task_id, timeout_s=46)

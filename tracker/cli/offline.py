@@ -16,6 +16,7 @@ from tracker.domain.attempts import delivery_detail_json
 from tracker.domain.exports import export_json
 from tracker.domain.records import delivery_json, event_json, page_json, task_json, to_json
 from tracker.domain.report import ReportFilter
+from tracker.domain.route_views import RouteView
 from tracker.domain.task import TaskId
 from tracker.domain.text import sentence
 from tracker.domain.user_messages import use_messages
@@ -23,7 +24,6 @@ from tracker.domain.why import explain
 from tracker.errors import DeliveryNotFound, RequestInvalid, StoreDamaged, TaskNotFound
 from tracker.logs import Redactor
 from tracker.server.queries import DELIVERY_LIST, REPORT, TASK_LIST, Parameter, parse_query, refuse_unknown_names
-from tracker.server.schemas import RouteView
 from tracker.store.sqlite import open_reader
 from tracker.store.sqlite.backup_files import damaged
 from tracker.store.values import DeliveryFilter, TaskFilter

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         OutputView,
         TaskView,
     )
+    from tracker.domain.route_views import RouteDetail, RouteView
     from tracker.domain.statuses import Reason, Status
     from tracker.domain.why import WhyView
     from tracker.errors import SignatureInvalid
@@ -50,6 +51,8 @@ else:
         "Client": "tracker.client.sync",
         "GapView": "tracker.domain.lists",
         "Reason": "tracker.domain.statuses",
+        "RouteDetail": "tracker.domain.route_views",
+        "RouteView": "tracker.domain.route_views",
         "SignatureInvalid": "tracker.errors",
         "Status": "tracker.domain.statuses",
         "WhyView": "tracker.domain.why",
@@ -90,6 +93,8 @@ __all__ = [
     "OutputView",
     "OverBudget",
     "Reason",
+    "RouteDetail",
+    "RouteView",
     "SignatureInvalid",
     "Status",
     "TaskView",

@@ -25,6 +25,7 @@ from tracker.client.sse import STREAM_ENDED, StreamReader, refuse_no_stream
 from tracker.client.transport import CONNECT_S, PIECE_BYTES, describe, encode, make_headers
 from tracker.domain.lists import GapView, Items, Page
 from tracker.domain.records import ArchiveView, CostView, DeliveryRecord, EventRecord, FeedEventView, TaskView
+from tracker.domain.route_views import RouteDetail, RouteView
 from tracker.domain.why import WhyView
 
 T = TypeVar("T")
@@ -92,6 +93,14 @@ class AsyncClient:
     async def price(self, route: str, request: Mapping[str, Any], *, account: str | None = None) -> CostView | None:
         """Have a request checked, and estimate what it costs. Nothing is sent."""
         return read_price(await self._send(calls.check(calls.make_body(route, request, account=account))))
+
+    async def routes(self) -> Sequence[RouteView]:
+        """The routes that tasks can be submitted to."""
+        return (await self._read(Items[RouteView], Call("GET", "/v1/routes"))).items
+
+    async def route(self, route: str, /, *, account: str | None = None) -> RouteDetail:
+        """The fields of a route's requests, the models that an account has for it, and an example."""
+        return await self._read(RouteDetail, calls.get_route(route, account))
 
     async def track(
         self, route: str, external_id: str, *, labels: Mapping[str, str] | None = None, account: str | None = None

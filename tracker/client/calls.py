@@ -153,6 +153,11 @@ def get_output(task_id: str, number: int) -> Call:
     return Call("GET", task_path(task_id, "outputs", str(number)))
 
 
+def get_route(route: str, account: str | None = None) -> Call:
+    """A route, and what a request of it needs."""
+    return Call("GET", f"/v1/routes/{quote(route, safe='')}", {} if account is None else {"account": account})
+
+
 def poll(task_id: str) -> Call:
     """Have the upstream asked now."""
     return Call("POST", task_path(task_id, "poll"), answer_s=SUBMIT_ANSWER_S)

@@ -16,6 +16,7 @@ from tracker.client.retries import PATIENCE_S
 from tracker.client.transport import Transport
 from tracker.domain.lists import GapView, Items, Page
 from tracker.domain.records import ArchiveView, CostView, DeliveryRecord, EventRecord, FeedEventView, TaskView
+from tracker.domain.route_views import RouteDetail, RouteView
 from tracker.domain.why import WhyView
 
 T = TypeVar("T")
@@ -94,6 +95,18 @@ class Client:
             OverBudget: it does not fit into the budget.
         """
         return read_price(self._transport.send(calls.check(calls.make_body(route, request, account=account))))
+
+    def routes(self) -> Sequence[RouteView]:
+        """The routes that tasks can be submitted to."""
+        return self._read(Items[RouteView], Call("GET", "/v1/routes")).items
+
+    def route(self, route: str, /, *, account: str | None = None) -> RouteDetail:
+        """The fields of a route's requests, the models that an account has for it, and an example.
+
+        Raises:
+            NotFound: there is no such route; the text names the nearest ones.
+        """
+        return self._read(RouteDetail, calls.get_route(route, account))
 
     def track(
         self, route: str, external_id: str, *, labels: Mapping[str, str] | None = None, account: str | None = None

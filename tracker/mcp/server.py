@@ -11,18 +11,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError, UnexpectedToolError
 from mcp_types import CallToolResult, ToolAnnotations
-from msgspec import to_builtins
+from msgspec import json, to_builtins
 from pydantic import Field, ValidationError
 
 from tracker import __version__
-from tracker.client import AsyncClient, ClientError, Status, TaskView, Unauthorized, Unreachable
+from tracker.client import AsyncClient, ClientError, NotFound, Status, TaskView, Unauthorized, Unreachable
 from tracker.domain.archives import ArchiveState
 from tracker.mcp.contents import contents_of, describe, error_of, file_link, is_shown, output_uri, result_of, task_json
 
@@ -37,7 +37,8 @@ _ARCHIVE_STEP_S: Final = 0.2
 
 INSTRUCTIONS = """\
 tracker runs paid, slow jobs that make songs, videos, images and texts. Submit a job once with submit_media, then call
-wait_task until it has ended. A job costs money and takes minutes: never submit it again because it is slow. To repeat a
+wait_task until it has ended. The resource tracker://routes lists what can be made; tracker://routes/NAME has the fields
+of a request and an example. A job costs money and takes minutes: never submit it again because it is slow. To repeat a
 call of submit_media, use the same idempotency_key: it returns the same task and costs nothing. why explains a task that
 is stuck or failed. download copies the files of a task."""
 
@@ -72,6 +73,10 @@ class Server(MCPServer[Any]):
             (tools.cancel, stops),
         ):
             self.add_tool(tool, annotations=hints, structured_output=False)
+        self.resource("tracker://routes", name="routes", description="What can be submitted.")(tools.list_routes)
+        self.resource(
+            "tracker://routes/{route}", name="route", description="The fields of a route's requests, and an example."
+        )(tools.describe_route)
         template = output_uri("{task_id}", 0).removesuffix("0") + "{number}"
         self.resource(template, name="output", description="The archived file of an output of a task.")(
             tools.read_output
@@ -244,6 +249,20 @@ class Tools:
         with _failures():
             return await self._result(await self._client.cancel(task_id))
 
+    async def list_routes(self) -> str:
+        """The names of the routes, one a line."""
+        try:
+            return "\n".join(route.route for route in await self._client.routes())
+        except ClientError as error:
+            raise ResourceError(str(error)) from error
+
+    async def describe_route(self, route: str) -> str:
+        """The fields of a route's requests, its models and an example, as JSON."""
+        try:
+            return json.encode(await self._client.route(route)).decode()
+        except ClientError as error:
+            raise ResourceError(str(error)) from error
+
     async def read_output(self, task_id: str, number: str) -> bytes:
         """The archived file of an output."""
         try:
@@ -262,7 +281,8 @@ class Tools:
         """A task with its outputs, and what to do next."""
         images = {}
         for output in filter(is_shown, task.outputs):
-            images[output.n] = await self._client.read_output(task.id, output.n)
+            with suppress(NotFound):  # it was deleted meanwhile
+                images[output.n] = await self._client.read_output(task.id, output.n)
         text = f"{describe(task)} {then}".strip()
         return result_of(text, task_json(task), contents_of(task, images))
 

@@ -16,6 +16,7 @@ from tracker.domain.alarms import Alarm
 from tracker.domain.attempts import DeliveryDetail
 from tracker.domain.lists import Feed, Items, Page
 from tracker.domain.records import ArchiveView, DeliveryRecord, EventRecord, TaskView
+from tracker.domain.route_views import RouteDetail, RouteView
 from tracker.domain.scopes import Scope
 from tracker.domain.why import WhyView
 from tracker.providers.registry import PROVIDERS
@@ -212,13 +213,13 @@ OPERATIONS: Final = (
     Operation("GET", "/v1/stats", READ, system.get_stats, {200: schemas.StatsView}, (503,), tag="system"),
     Operation("GET", "/v1/alarms", READ, system.list_alarms, {200: Items[Alarm]}, tag="system"),
     Operation("GET", "/v1/doctor", READ, system.get_doctor, {200: schemas.DoctorView}, tag="system"),
-    Operation("GET", "/v1/routes", READ, routes.list_routes, {200: Items[schemas.RouteView]}, tag="system"),
+    Operation("GET", "/v1/routes", READ, routes.list_routes, {200: Items[RouteView]}, tag="system"),
     Operation(
         "GET",
         "/v1/routes/{route}",
         READ,
         routes.get_route,
-        {200: schemas.RouteDetail},
+        {200: RouteDetail},
         (404,),
         queries.ROUTE_ACCOUNT,
         tag="system",

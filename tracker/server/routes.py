@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from tracker.domain.nearest import did_you_mean
 from tracker.domain.records import to_json
+from tracker.domain.route_views import RouteDetail, RouteView
 from tracker.errors import FieldProblem, RequestInvalid
 from tracker.server.responses import Problem, json_response
-from tracker.server.schemas import RouteDetail, RouteView
 from tracker.server.services import QUERY
 
 if TYPE_CHECKING:

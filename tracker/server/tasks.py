@@ -24,6 +24,7 @@ from tracker.domain.archives import ArchiveState
 from tracker.domain.exports import export_json
 from tracker.domain.lenient_json.large import LARGE_BYTES, encode_large
 from tracker.domain.records import cost_json, delivery_json, event_json, page_json, to_json
+from tracker.domain.route_views import RouteView
 from tracker.domain.task import ExternalId, TaskId
 from tracker.domain.transitions import Outcome
 from tracker.domain.why import explain
@@ -38,7 +39,6 @@ from tracker.server.schemas import (
     Key,
     RegisterBody,
     ResubmitBody,
-    RouteView,
     SubmitBody,
     parse_body,
     parse_new_task,
