@@ -58,6 +58,7 @@ class Hooks:
     def __init__(self, clock: ManualClock) -> None:
         self.book = HealthBook(clock)
         self.specs = (HOOK,)
+        self.has_read_hooks = True
         self.last_progress = clock.monotonic()
 
     def health(self, hook: str) -> tuple[object, int]:
@@ -416,6 +417,18 @@ async def test_what_a_start_knows(tmp_path: Path, kind: AlarmKind, subject: str,
         await daemon.alarms.load()
         assert await daemon.raised(after_s=1) == ([] if is_known else [(kind.value, subject)])
         assert await daemon.raised(after_s=RESTORED_S) == []
+
+
+async def test_a_dropped_in_hook_is_not_removed_before_its_directory_was_read(tmp_path: Path) -> None:
+    """The first check of a start may come first."""
+    async with Daemon(tmp_path / "tracker.db") as daemon:
+        dropped = Alarm(AlarmKind.HOOK_CIRCUIT_OPEN, "dropped-in", START, "Wrong.", "Fix it.")
+        await daemon.store.record_alarms([dropped], [])
+        await daemon.alarms.load()
+        daemon.hooks.has_read_hooks = False
+        assert await daemon.raised(after_s=1) == [("hook_circuit_open", "dropped-in")]
+        daemon.hooks.has_read_hooks = True
+        assert await daemon.raised(after_s=1) == []
 
 
 async def test_signs_that_all_is_well_clear_alarms_from_before_the_start(tmp_path: Path) -> None:

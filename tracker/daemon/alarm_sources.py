@@ -121,7 +121,8 @@ class AlarmSources:
             case AlarmKind.HOOK_CIRCUIT_OPEN | AlarmKind.HOOK_DISABLED:
                 known = {spec.name for spec in parts.hooks.specs}
                 success = parts.hooks.health(subject)[0].last_success_at
-                return subject not in known or (success is not None and success >= self._started_at)
+                is_removed = subject not in known and parts.hooks.has_read_hooks
+                return is_removed or (success is not None and success >= self._started_at)
             case _:
                 return True
 

@@ -115,6 +115,8 @@ class Dispatcher:
         self._stop_asked = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._last_progress = clock.monotonic()
+        self.has_read_hooks = False
+        """Whether the directory of drop-in scripts was read since the start: before that, `specs` lacks them."""
 
     @property
     def last_progress(self) -> float:
@@ -309,6 +311,7 @@ class Dispatcher:
         try:
             if self._dropins is not None:
                 await self._rescan(self._dropins)
+            self.has_read_hooks = True
             match = WriterThreadMatch(self.specs) if self._hooks else None
             looked_at = await self._store.fan_out(match, FAN_OUT_LIMIT)
         except BaseException:

@@ -38,7 +38,7 @@ class PermanentFailure(Exception):
 
 @hookspec
 def tracker_task_event(event: dict[str, Any], delivery_id: str, attempt: int) -> str | None:
-    """Handle one change of a task.
+    """Handle one change of a task, or of an alarm if the hook subscribes to these.
 
     A plain function runs on a thread, a coroutine function on an event loop of the plug-in's own. After any exception
     but `PermanentFailure` the delivery is retried.
