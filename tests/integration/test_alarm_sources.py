@@ -10,10 +10,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kits.clock import START, ManualClock, after
 from tests.kits.factories import make_task
 from tests.kits.hooks import make_hook
+from tests.kits.providers import create
 from tests.kits.world import World
 from tracker.archive.archiver import choose_all
 from tracker.archive.tallies import ArchiveTallies
@@ -73,6 +75,7 @@ class Daemon(World):
         super().__init__(path)
         clock = cast("ManualClock", self.clock)
         self.accounts: dict[str, object] = {"default": object()}
+        self.base_urls = {"default": "https://a.example/v1"}
         self.keyless: list[str] = []
         self.budgets: dict[str, Budget] = {}
         self.unknown_models: dict[str, str] = {}
@@ -80,7 +83,7 @@ class Daemon(World):
         self.free_bytes = self.archive_free_bytes = GIB
         self.outputs = path.parent / "outputs"
         self.breakers = Breakers(clock)
-        self.refusals = AccountAlarms(clock, hash, bytes.decode)
+        self.refusals = AccountAlarms(clock, self.base_urls.__getitem__, bytes.decode)
         self.upstreams = UpstreamTallies(clock)
         self.tasks = TaskTallies(self.store, clock)
         self.hooks = Hooks(clock)
@@ -188,6 +191,24 @@ async def test_a_missing_account(daemon: Daemon) -> None:
     assert await daemon.raised() == []
     del daemon.accounts["gone"]
     await daemon.poll(2, Status.SUCCEEDED, at=1)
+    assert await daemon.raised() == []
+
+
+@pytest.mark.parametrize("is_reloaded", [False, True])
+async def test_a_wrong_base_url(daemon: Daemon, *, is_reloaded: bool) -> None:
+    """From the first create that finds no such path until one finds it, or until the address is another one."""
+    task = (await daemon.get(await daemon.follow(1))).task
+    refused = create("suno.generate", b"404 page not found", 404)
+    daemon.refusals.apply_answer(task, refused, is_new=True)
+    assert await daemon.raised() == [("address_wrong", "default")]
+    assert daemon.message() == "The base URL of account default has no such path (HTTP 404) for suno."
+    busy = replace(refused, submission=Submission.DEFERRED, detail=None)
+    daemon.refusals.apply_answer(task, busy, is_new=True)
+    assert await daemon.raised() == [("address_wrong", "default")]
+    if is_reloaded:
+        daemon.base_urls["default"] = "https://a.example"
+    else:
+        daemon.refusals.apply_answer(task, replace(busy, submission=Submission.ACCEPTED), is_new=True)
     assert await daemon.raised() == []
 
 

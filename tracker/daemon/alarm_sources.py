@@ -47,6 +47,7 @@ LOOKED_FOR: Final = frozenset(
     {
         AlarmKind.KEY_MISSING,
         AlarmKind.KEY_REJECTED,
+        AlarmKind.ADDRESS_WRONG,
         AlarmKind.QUOTA_EXHAUSTED,
         AlarmKind.UPSTREAM_CIRCUIT_OPEN,
         AlarmKind.CALLBACKS_SILENT,

@@ -30,6 +30,8 @@ class AlarmKind(StrEnum):
     """An account has no API key."""
     KEY_REJECTED = "key_rejected"
     """The service rejects the key of an account."""
+    ADDRESS_WRONG = "address_wrong"
+    """The base URL of an account does not have the paths of a provider."""
     QUOTA_EXHAUSTED = "quota_exhausted"
     """The balance or quota of an account is used up."""
     BUDGET_EXHAUSTED = "budget_exhausted"

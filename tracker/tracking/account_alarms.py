@@ -1,7 +1,7 @@
 """Accounts that an upstream refuses: the key is rejected, or the quota is used up.
 
-Owns since when an account is refused, which creates wait because of it, and which create probes it. Must not send or
-record anything.
+Owns since when an account is refused, which creates wait because of it, which create probes it, and which base URLs
+are wrong. Must not send or record anything.
 
 When an account is refused, every create of it would be refused. The first one fails like any refused create; the later
 ones wait in the queue. For each provider one waiting create at a time is sent as a probe, the oldest first, with
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from tracker.domain.alarms import AlarmKind, Finding
+from tracker.domain.event_text import WRONG_ADDRESS
 from tracker.domain.observation import Reading, Submission, Trouble
 from tracker.domain.records import iso
 from tracker.domain.retry import growing_delay_s
@@ -122,6 +123,8 @@ class AccountAlarms:
         """Accounts that have accepted a create in this process."""
         self._proven: set[str] = set()
         """Accounts whose key was accepted in this process."""
+        self._misrouted: dict[Lane, tuple[str, Hashable]] = {}
+        """Lane whose latest create found a wrong base URL -> what it found, and the credentials that it used."""
         self._not_entitled: set[tuple[str, str, str | None]] = set()
         """Account, route and model that were refused by entitlement, each logged once."""
 
@@ -178,6 +181,7 @@ class AccountAlarms:
         Returns:
             The answer, or what to record instead: a create whose account is known to be refused waits.
         """
+        self._note_address(task, reading)
         kind = _KIND_OF.get(reading.reason) if reading.reason is not None else None
         if reading.submission is Submission.REFUSED and kind is not None:
             return self._refused(task, reading, kind, is_new=is_new)
@@ -247,10 +251,11 @@ class AccountAlarms:
 
     def find(self) -> list[Finding]:
         """Each account that is refused."""
-        return [
+        refused = [
             Finding(alarm.kind, account, f"{_NOW[alarm.kind].format(account)}: {_quoted(alarm)}.", _FIXES[alarm.kind])
             for account, alarm in sorted(self._alarms.items())
         ]
+        return [*refused, *self._find_misrouted()]
 
     def is_accepted(self, kind: AlarmKind, account: str) -> bool:
         """Whether the upstream has shown since the start that the account has no such alarm."""
@@ -274,6 +279,26 @@ class AccountAlarms:
         return [line]
 
     # -- parts ---------------------------------------------------------------------------------------------
+
+    def _note_address(self, task: Task, reading: Reading) -> None:
+        lane = Lane(task.account, task.provider)
+        if reading.detail is not None and reading.detail.startswith(WRONG_ADDRESS):
+            what = reading.detail.removeprefix(WRONG_ADDRESS).partition(";")[0]
+            self._misrouted[lane] = (what, self._credentials_of(task.account))
+        elif reading.submission is not Submission.DEFERRED:
+            self._misrouted.pop(lane, None)
+
+    def _find_misrouted(self) -> list[Finding]:
+        """Each account with a wrong base URL that was not corrected yet."""
+        found: dict[str, list[str]] = {}
+        for (account, provider), (what, credentials) in sorted(self._misrouted.items()):
+            if self._credentials_of(account) == credentials:
+                found.setdefault(account, []).append(f"{what} for {provider}")
+        fix = "Every create there fails. Correct base_url of the account and reload; tracker doctor tests it."
+        return [
+            Finding(AlarmKind.ADDRESS_WRONG, account, f"The base URL of account {account} {', '.join(lines)}.", fix)
+            for account, lines in found.items()
+        ]
 
     def _log_entitlement(self, task: Task, reading: Reading) -> None:
         """Log once that an account may not use a route or model: each such create fails until that is fixed."""
