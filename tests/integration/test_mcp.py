@@ -124,8 +124,8 @@ async def test_a_call_that_is_repeated_after_a_lost_answer_pays_once(tmp_path: P
             for _ in range(2):
                 async with agent(link.url, tmp_path) as client:
                     link.loses = 1
-                    ids.add((await client.call_tool("submit_media", arguments)).structured_content["id"])
-                    ids.add((await client.call_tool("submit_media", arguments)).structured_content["id"])
+                    calls = (client.call_tool("submit_media", arguments) for _ in range(3))
+                    ids |= {result.structured_content["id"] for result in await asyncio.gather(*calls)}
             assert len(ids) == 1
             assert len((await api.get("/v1/tasks"))["items"]) == 1
             async with agent(setting.url, tmp_path) as client:

@@ -160,6 +160,10 @@ class Client:
 
         Yields:
             Events, each with its ``task`` as it is now; and a `GapView` in place of events that retention has removed.
+
+        Raises:
+            Unreachable: the daemon stays away for longer than ``patience_s``.
+            InvalidRequest: a filter is wrong, or ``after`` is later than the newest event.
         """
         for message in follow(self._transport, calls.make_query(filters), after):
             if (event := read_message(message)) is not None:
