@@ -131,6 +131,19 @@ async def test_submit_prints_permanent_locations_of_outputs(tmp_path: Path) -> N
     assert all(address.startswith(f"{setting.url}/v1/tasks/") and "/outputs/" in address for address in addresses)
 
 
+async def test_submit_says_that_an_output_is_not_saved(tmp_path: Path) -> None:
+    """With the URL of the upstream, which expires, it prints why, and how to save the file; not without an archive."""
+    async with Sandbox(duration_s=0.1) as sandbox:
+        for tables in ("", "[archive]\nenabled = false"):
+            setting = Setting(gateway=sandbox.base_url, is_called_back=False, tables=tables)
+            async with running_daemon(tmp_path, setting):
+                ran = await ask(tmp_path, "submit", "suno.generate", "--wait", "-d", SUNO)
+            assert (ran.code, ran.out.count(f"{sandbox.base_url}/files/")) == (0, 2), ran
+            warned = [line for line in ran.err.splitlines() if "is not saved yet (127.0.0.1 is not a public" in line]
+            assert len(warned) == (0 if tables else 2)
+            assert all("its URL expires; to save it: tracker download" in line for line in warned)
+
+
 async def test_a_new_database_beside_copies_of_an_old_one_is_logged(tmp_path: Path) -> None:
     """The first start after a deletion logs how to restore the file; the second start does not."""
     logged: list[Mapping[str, Any]] = []

@@ -340,8 +340,9 @@ def _echo_why_not_accepted(session: Session, task: Json) -> None:
 def _echo_outputs(session: Session, task: Json) -> None:
     """Print each output: its archived file or its address at the daemon, else the upstream URL, which expires."""
     task_id = str(task["id"])
+    unsaved: list[Json] = []
     if any(output.get("text") is None for output in task["outputs"]):  # also a file that came inline, without a URL
-        task = _archived(session, task_id) or task
+        task, unsaved = _archived(session, task)
     for output in task["outputs"]:
         if output.get("archived"):
             click.echo(clean(_archived_location(session, task_id, output)))
@@ -351,18 +352,24 @@ def _echo_outputs(session: Session, task: Json) -> None:
             click.echo(clean_text(text))
         else:
             click.echo(f"output {output['n']} has no public URL: tracker show {task_id}", err=True)
+    for item in unsaved:
+        why = f" ({item['error']})" if item["error"] else ""
+        fix = "its URL expires; to save it: tracker download"
+        click.echo(clean(f"output {item['n']} is not saved yet{why}; {fix} {task_id}"), err=True)
 
 
-def _archived(session: Session, task_id: str) -> Json:
-    """The task when its files are archived or dead, at most after `_ARCHIVE_S`; None without an archive."""
+def _archived(session: Session, task: Json) -> tuple[Json, list[Json]]:
+    """The task when its files are archived or dead, at most after `_ARCHIVE_S`; and the files that are not archived."""
+    task_id = str(task["id"])
+    items: list[Json] = []
     try:
         with session.client.failures():
             for items in archive_items(session.client.transport, task_id, time.monotonic() + _ARCHIVE_S):
                 if all(item["state"] in ENDS or item["error"] for item in items):
                     break
-        return session.client.get(task_path(task_id))
+        return session.client.get(task_path(task_id)), [item for item in items if item["state"] != "stored"]
     except Failure:
-        return None  # an older daemon, or a stopped one: the task has succeeded anyway
+        return task, []  # an older daemon, or a stopped one: the task has succeeded anyway
 
 
 def _archived_location(session: Session, task_id: str, output: Mapping[str, Json]) -> str:
