@@ -10,6 +10,7 @@ import pytest
 from tests.kits.clock import after
 from tests.kits.plans import find_scans
 from tests.kits.world import World
+from tracker.domain.ends import EndsFilter
 from tracker.domain.report import ReportFilter
 from tracker.store.sqlite.connections import Connections
 from tracker.store.sqlite.lists import SearchLimits
@@ -79,6 +80,10 @@ async def look_up(world: World, name: str, wanted: dict[str, Any]) -> None:
             await world.store.read_spent("default", after(0), "USD")
         case "report":
             await world.store.read_report(ReportFilter(("route", "day", "label.user"), after(1e9)))
+        case "ends":
+            await world.store.read_ends(EndsFilter(after(1e9), after(1e9)))
+        case "unmatched":
+            await world.store.list_unmatched(100)
         case "walk":
             world.store.search_limits = SearchLimits(page=100)
             await anext(world.store.walk_tasks(TaskFilter(**wanted)))
@@ -94,7 +99,7 @@ LOOK_UPS: list[tuple[str, dict[str, Any]]] = [
     *(("deliveries", wanted) for wanted in DELIVERIES),
     *(("walk", wanted) for wanted in ({"status": "PENDING"}, {"reason": "expired", "labels": {"user": "1"}})),
     *((name, {}) for name in ("next delivery", "next_archive_in_s", "list_lanes")),
-    *((name, {}) for name in ("spent", "report")),
+    *((name, {}) for name in ("spent", "report", "ends", "unmatched")),
     *((name, {}) for name in ("stats", "count_deliveries", "count_open")),
 ]
 

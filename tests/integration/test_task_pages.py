@@ -64,7 +64,7 @@ async def test_a_token_that_reads_sees_no_actions_and_can_do_none(tmp_path: Path
             for page in PAGES:
                 if page.scope is None or page.path == "/sign-out":
                     continue
-                path = page.path.replace("{id}", "unknown").replace("{n}", "0")
+                path = page.path.replace("{id}", "unknown").replace("{n}", "0").replace("{name}", "x")
                 headers = OWN_PAGE | BROWSER | {"Sec-Fetch-Site": "same-origin"}
                 async with world.client.request(page.method, path, headers=headers, allow_redirects=False) as response:
                     refused = response.status == 403

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self, cast
 
@@ -14,11 +14,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from tests.kits.factories import make_new_task
 from tests.kits.hooks import make_hook
 from tests.kits.world import World
-from tracker.clock import Clock
+from tracker.clock import Clock, SystemClock
 from tracker.config.sections import Retention as Days
 from tracker.domain.alarms import Alarm
 from tracker.domain.health import Health
 from tracker.domain.ids import RANDOM_BYTES, make_task_id
+from tracker.domain.live_state import AccountLoad, CircuitLine, Disk, LiveState, ShownConfig
 from tracker.domain.observation import Source
 from tracker.domain.records import Json
 from tracker.domain.scopes import ApiToken, Scope
@@ -27,7 +28,8 @@ from tracker.domain.tokens import CallbackTokens
 from tracker.errors import FieldProblem, RequestInvalid
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.health import HookHealth, HookState, describe_hook
-from tracker.hooks.kinds.script import ScriptAction
+from tracker.hooks.kinds.script import ScriptAction, ScriptRunner
+from tracker.hooks.trial import Trial, choose_event, try_twice
 from tracker.logs import Redactor
 from tracker.maintenance.model_sync import ModelSync
 from tracker.maintenance.pruning import Pruning
@@ -111,6 +113,7 @@ class StandInHooks:
     def __init__(self) -> None:
         self.woken = 0
         self.health = HookHealth(HookState.HEALTHY)
+        self.command = ["/bin/echo", "published"]
 
     def describe(self) -> list[dict[str, Json]]:
         """The hook."""
@@ -125,6 +128,31 @@ class StandInHooks:
         """Count."""
         self.woken += 1
 
+    async def try_twice(self, hook: str, event: str | None) -> tuple[str, Trial, Trial]:
+        """Run the hook in earnest, as `Dispatcher.try_twice`."""
+        spec = {"publish": make_hook("publish", ("task.finished",), ScriptAction.of(self.command))}[hook]
+        event = choose_event(spec, event)
+        clock = SystemClock()
+        return event, *await try_twice(spec, ScriptRunner({}), event, clock)
+
+
+def make_live_state(now: datetime) -> LiveState:
+    """A machine with one account and nothing to do."""
+    return LiveState(
+        started_at=now,
+        callback_at={},
+        duplicates={"suno": 3},
+        stale={},
+        circuits=[CircuitLine("a.example", "", "closed", 0, None, None)],
+        accounts=[AccountLoad("default", "https://a.example", 20.0, 2, 0, None, 4, has_key=True, alarm=None)],
+        disks=[Disk("/var/lib/tracker", 200 << 30, 78 << 30)],
+        lag_s=0.002,
+        loop_ages={"sweep": 0.5},
+        writes_waiting=14,
+        writes_most=20_000,
+        commit_s=0.003,
+    )
+
 
 class ServerWorld(World):
     """The HTTP server before a store, behind a client.
@@ -132,6 +160,7 @@ class ServerWorld(World):
     Attributes:
         app: the web application, which a test may change before the world begins.
         alarms: those that are raised.
+        live_state, config: what `Services` shows of the process.
         health: the answer to ``/readyz``, in a list so that a test can replace it.
         tokens: what is configured now; empty for none.
 
@@ -164,12 +193,18 @@ class ServerWorld(World):
         self.hooks = StandInHooks()
         self.health = [Health(ready=True)]
         self.alarms: list[Alarm] = []
+        self.live_state = make_live_state(self.clock.now())
+        values = {"environment": "test", "server": {"listen": "127.0.0.1:8780"}}
+        self.config = ShownConfig("/etc/tracker.toml", values, {"server.api_token": True})
         self._made = 0
         own = [] if api_token is None else [ApiToken(None, Scope.ADMIN, api_token)]
         self.tokens = [*own, *tokens]
 
         async def read_health() -> Health:
             return self.health[0]
+
+        async def read_live_state() -> LiveState:
+            return self.live_state
 
         async def read_metrics(_accept: str) -> tuple[bytes, str]:
             return b"", "text/plain; version=0.0.4; charset=utf-8"
@@ -203,6 +238,8 @@ class ServerWorld(World):
                 "tokens": [{"name": "grafana", "scope": "read", "is_set": True}],
             },
             list_alarms=lambda: self.alarms,
+            live_state=read_live_state,
+            show_config=lambda: self.config,
             metrics=read_metrics,
             **overrides,
         )

@@ -349,6 +349,8 @@ class Tracker(Parts):
             health=self.health,
             facts=self.facts,
             list_alarms=self.list_alarms,
+            live_state=self._make_live_parts(self._started_at, self.state),
+            show_config=self.show_config,
             stopping=self._stopping,
             max_callback_bytes=config.server.max_callback_bytes,
             trust=config.callbacks.trust,

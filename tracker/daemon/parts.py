@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tracker.archive.file_storage import make_storage
+from tracker.config.shown import config_values, list_secrets
 from tracker.daemon.alarm_checks import AlarmChecks
 from tracker.daemon.alarm_sources import AlarmSources, LookedAt
+from tracker.daemon.live_state import Disks, LiveParts
 from tracker.daemon.provider_files import read_files, read_registry
 from tracker.daemon.reload import Live
 from tracker.daemon.signature_checks import list_signature_problems, make_signature_check
 from tracker.daemon.tracing import make_traces
+from tracker.domain.live_state import ShownConfig
 from tracker.errors import ConfigError
 from tracker.hooks.dispatcher import Dispatcher
 from tracker.hooks.kinds.registry import make_runners, read_hooks
@@ -38,6 +41,8 @@ from tracker.upstream.limits import RateLimits
 from tracker.upstream.payloads import Payloads
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tracker.archive.archiver import Archiver
     from tracker.clock import Clock
     from tracker.config import Config
@@ -118,6 +123,7 @@ class Parts:
         self.learning = Learning(self.store, self.reconciler, self._clock)
         self.pruning = Pruning(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
         self._disk = DiskSpace(config.store_path.parent)
+        self._archive_disk = None if config.archive.url else DiskSpace(config.archive_path)
         self.alarms = Alarms(self.store, self._clock, self.dispatcher.wake)
         self.task_tallies = TaskTallies(self.store, self._clock)
 
@@ -140,8 +146,29 @@ class Parts:
         )
         return AlarmSources(self.alarms, looked_at)
 
+    def _make_live_parts(self, started_at: datetime, state: ProcessState) -> LiveParts:
+        return LiveParts(
+            started_at=started_at,
+            clock=self._clock,
+            store=self.store,
+            live=self._live,
+            alarms=self._account_alarms,
+            breakers=self._breakers,
+            client=self._client,
+            limits=self._limits,
+            tasks=self.task_tallies,
+            process=state,
+            disks=Disks([self._disk, *([] if self._archive_disk is None else [self._archive_disk])]),
+        )
+
+    def show_config(self) -> ShownConfig:
+        """The configuration in force, without secrets."""
+        config = self._live.config
+        file = None if config.file is None else str(config.file)
+        return ShownConfig(file, config_values(config), list_secrets(config))
+
     def _make_alarm_checks(self, sources: AlarmSources, archiver: Archiver) -> AlarmChecks:
-        config, store_path = self._config, self._config.store_path
+        store_path = self._config.store_path
         return AlarmChecks(
             self.alarms,
             sources,
@@ -151,7 +178,7 @@ class Parts:
             models=self.model_sync,
             archive=archiver.tallies,
             store_disk=self._disk,
-            archive_disk=None if config.archive.url else DiskSpace(config.archive_path),
+            archive_disk=self._archive_disk,
             backups=backup_directory(store_path),
             newest_backup=lambda: newest_backup_at(store_path),
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Struct, field
 
 from tracker.domain.costs import CostKind
+from tracker.domain.ends import percentile_s
 from tracker.domain.records import iso
 
 if TYPE_CHECKING:
@@ -144,15 +145,8 @@ def _item(group: _Group) -> dict[str, Json]:
         "succeeded": group.succeeded,
         "failed": group.failed,
         "active": group.active,
-        "p50_s": _percentile_s(durations, 50),
-        "p95_s": _percentile_s(durations, 95),
+        "p50_s": percentile_s(durations, 50),
+        "p95_s": percentile_s(durations, 95),
         "cost": shown[0] if shown else None,
         "other_costs": shown[1:],
     }
-
-
-def _percentile_s(durations_ms: Sequence[int], percent: int) -> float | None:
-    """The least duration that covers so many percent of all."""
-    if not durations_ms:
-        return None
-    return durations_ms[max(-(-len(durations_ms) * percent // 100), 1) - 1] / 1000

@@ -29,6 +29,7 @@ from tracker.hooks.running.threads import in_thread
 from tracker.hooks.runs import Runs
 from tracker.hooks.spec import WriterThreadMatch
 from tracker.hooks.tallies import HookTallies
+from tracker.hooks.trial import choose_event, try_twice
 from tracker.logs import get_logger
 from tracker.store.values import DeliveryFilter
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.domain.durations import Outlook
     from tracker.domain.task import Task
+    from tracker.hooks.trial import Trial
     from tracker.store.protocol import Store
     from tracker.store.values import Applied
 
@@ -91,6 +93,7 @@ class Dispatcher:
         self._clock = clock
         self._dropins = DropIns(hooks_dir) if hooks_dir is not None else None
         self._draw = draw
+        self._redact = redact
         self._health = HealthBook(clock)
         self._configured = self._check(specs)
         self._dropped: dict[str, HookSpec] = {}
@@ -149,6 +152,21 @@ class Dispatcher:
     def health(self, hook: str) -> tuple[HookHealth, int]:
         """A hook's health, and how many of its runs are under way."""
         return self._health.of(hook), self._runs.busy(hook)
+
+    async def try_twice(self, hook: str, event: str | None) -> tuple[str, Trial, Trial]:
+        """Run a hook twice with one synthetic event, in this process; nothing is recorded.
+
+        Returns:
+            The event, and both runs. The event is the first that the hook subscribes to, unless it is given.
+
+        Raises:
+            KeyError: there is no such hook.
+            ConfigError: there is no such event.
+        """
+        spec = self._hooks[hook]
+        event = choose_event(spec, event)
+        first, second = await try_twice(spec, self._runners[spec.action.kind], event, self._clock)
+        return event, first.redacted(self._redact), second.redacted(self._redact)
 
     def start(self) -> None:
         """Start the loop. Called once, on the event loop."""

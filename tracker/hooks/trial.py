@@ -6,8 +6,8 @@ Owns the synthetic event and the comparison. Must not touch the store.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,12 @@ class Trial:
 
     result: RunResult
     took_s: float
+
+    def redacted(self, redact: Callable[[str], str]) -> Trial:
+        """The same without secrets in its texts."""
+        error, output = self.result.error, self.result.output
+        result = replace(self.result, error=error and redact(error), output=output and redact(output))
+        return replace(self, result=result)
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``."""

@@ -50,6 +50,13 @@ class DiskSpace:
         except OSError:
             return None
 
+    def space(self) -> tuple[int, int] | None:
+        """Total and free bytes, None if they cannot be measured."""
+        try:
+            return self._measure(self.directory)
+        except OSError:
+            return None
+
     def device(self) -> int | None:
         """The device of the file system, None if it cannot be examined."""
         try:

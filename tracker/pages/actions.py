@@ -115,7 +115,9 @@ async def retry_delivery(visit: Visit) -> web.StreamResponse:
     visit.request[QUERY] = {}
     delivery = await visit.services.store.get_delivery(visit.request.match_info["id"])
     await hooks.retry_delivery(visit.services, visit.request)
-    return visit.redirect("" if delivery.task_id is None else f"tasks/{delivery.task_id}#deliveries")
+    return visit.redirect(
+        "deliveries?retried=1" if delivery.task_id is None else f"tasks/{delivery.task_id}#deliveries"
+    )
 
 
 async def archive_again(visit: Visit) -> web.StreamResponse:

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tracker.domain.scopes import Scope
 from tracker.pages import texts
 from tracker.pages.answers import AnswerBook
+from tracker.pages.ends_book import EndsBook
 from tracker.pages.live_rows import LiveCounts, LiveRows
 from tracker.pages.sessions import Sessions
 from tracker.pages.static_files import StaticFiles
@@ -61,6 +62,7 @@ class Site:
         self.sessions = Sessions(services.clock)
         self.files = StaticFiles()
         self.answers = AnswerBook(services)
+        self.ends = EndsBook(services)
         self.live_rows = LiveRows(services, self.macro)
         self.counts = LiveCounts(services)
         self._navigation = navigation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tracker.domain.scopes import Scope
-from tracker.pages import actions, files, sign_in, task, task_list
+from tracker.pages import actions, files, health, hooks, sign_in, task, task_list
 from tracker.pages.page import Page
 
 PAGES: Final = (
@@ -24,6 +24,11 @@ PAGES: Final = (
     Page("POST", "/tasks/{id}/resubmit", Scope.SUBMIT, actions.send_again, ""),
     Page("POST", "/tasks/{id}/archive", Scope.SUBMIT, actions.archive_again, ""),
     Page("POST", "/deliveries/{id}/retry", Scope.ADMIN, actions.retry_delivery, "hooks"),
+    Page("GET", "/health", Scope.READ, health.show_health, "health"),
+    Page("GET", "/hooks", Scope.READ, hooks.show_hooks, "hooks"),
+    Page("POST", "/hooks/{name}/trial", Scope.ADMIN, hooks.try_hook, "hooks"),
+    Page("GET", "/deliveries", Scope.READ, hooks.show_deliveries, "hooks"),
+    Page("POST", "/deliveries/retry", Scope.ADMIN, hooks.retry_deliveries, "hooks"),
     Page("GET", "/sign-in", None, sign_in.show_sign_in),
     Page("POST", "/sign-in", None, sign_in.sign_in),
     Page("POST", "/sign-out", Scope.READ, sign_in.sign_out),
@@ -31,7 +36,7 @@ PAGES: Final = (
 )
 
 NAVIGATION: Final = (
-    (("Tasks", ""), ("Gallery", "?view=gallery")),
+    (("Tasks", ""), ("Gallery", "?view=gallery"), ("Health", "health"), ("Hooks", "hooks")),
     (),
 )
 """The menu, and what is behind its "More": name and path."""

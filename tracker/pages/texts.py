@@ -15,6 +15,7 @@ _CENT: Final = 0.01
 _LEAST: Final = 0.0001
 """Smaller amounts are not told apart."""
 _SHORT_S: Final = 9.95
+_NUMBERS: Final = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 MINUTE: Final = 60
 HOUR: Final = 3600
 DAY: Final = 86400
@@ -105,6 +106,11 @@ def time_of_day(time: datetime | str | None) -> Markup:
     return _time_element(time, "clock", "" if time is None else clock(time))
 
 
+def time_of_hour(time: datetime | str | None) -> Markup:
+    """A time element with hours and minutes."""
+    return _time_element(time, "minute", "" if time is None else clock(time)[:5])
+
+
 def time_full(time: datetime | str | None) -> Markup:
     """A time element with the day and the time."""
     return _time_element(time, "full", "" if time is None else full(time))
@@ -141,6 +147,16 @@ def bytes_of(number: int | None) -> str:
     return f"{number} B"
 
 
+def count_deliveries(number: int) -> str:
+    """``1 delivery``, ``2 deliveries``."""
+    return f"{number:,} {'delivery' if number == 1 else 'deliveries'}"
+
+
+def number_word(number: int) -> str:
+    """``One`` to ``Nine`` at the beginning of a sentence, then digits."""
+    return _NUMBERS[number] if number < len(_NUMBERS) else f"{number:,}"
+
+
 def reason_words(reason: str) -> str:
     """A reason in two or three words."""
     return REASONS.get(reason, reason.replace("_", " "))
@@ -150,6 +166,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "time_ago": time_ago,
     "time_until": time_until,
     "time_of_day": time_of_day,
+    "time_of_hour": time_of_hour,
     "time_full": time_full,
     "day": day,
     "money": money,

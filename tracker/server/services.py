@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracker.clock import Clock
     from tracker.domain.alarms import Alarm
     from tracker.domain.health import Health
+    from tracker.domain.live_state import LiveState, ShownConfig
     from tracker.domain.records import TaskRecord
     from tracker.domain.scopes import ApiToken
     from tracker.domain.task import Task
@@ -59,6 +60,8 @@ class Services:
         health: for ``/readyz``.
         facts: the state of the daemon's process, for ``/v1/doctor``; see `tracker.server.schemas.DoctorView`.
         list_alarms: the alarms that are raised now.
+        live_state: the present state of the parts.
+        show_config: the configuration in force, without secrets.
         metrics: for ``/metrics``: the value of ``Accept`` -> the body and its media type.
         stopping: set at shutdown: requests that wait for a task are answered at once.
         max_callback_bytes: the largest callback body, decompressed.
@@ -89,6 +92,8 @@ class Services:
     health: Callable[[], Awaitable[Health]]
     facts: Callable[[], Mapping[str, Any]]
     list_alarms: Callable[[], Sequence[Alarm]]
+    live_state: Callable[[], Awaitable[LiveState]]
+    show_config: Callable[[], ShownConfig]
     metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     max_callback_bytes: int = 1048576

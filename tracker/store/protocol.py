@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.attempts import DeliveryDetail
     from tracker.domain.durations import Durations, Key
+    from tracker.domain.ends import Ends, EndsFilter
     from tracker.domain.exports import TaskExport
     from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.observation import Observation
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.report import Report, ReportFilter
     from tracker.domain.task import ExternalId, Task, TaskId
+    from tracker.domain.unmatched import Unmatched
     from tracker.store.tallies import Backlog, StoreGauges, StoreTallies
     from tracker.store.values import (
         Applied,
@@ -165,6 +167,12 @@ class Reader(Protocol):
 
     async def read_report(self, wanted: ReportFilter) -> Report:
         """Sums of tasks. A search like `list_tasks`: one that takes very long is cut, see `Report`."""
+
+    async def read_ends(self, wanted: EndsFilter) -> Ends:
+        """How tasks ended. A search like `list_tasks`: one that takes very long is cut, see `Ends`."""
+
+    async def list_unmatched(self, limit: int) -> Unmatched:
+        """Callbacks that belong to no task: the latest ``limit`` that wait for one, and as many that were rejected."""
 
     async def read_spent(self, account: str, at: datetime, currency: str) -> Decimal:
         """What the tasks of an account that were created on the UTC day of a time count in its budget."""

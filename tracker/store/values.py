@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -103,6 +103,10 @@ class Process:
     host: str
     pid: int
     version: str
+
+
+MAX_WAITING: Final = 20_000
+"""Further writes are refused while more than this are waiting."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ class Breakers:
         """Every circuit that is open or half-open."""
         now = self._clock.monotonic()
         return [
-            UpstreamCircuit(*key, known.state(now), known.failures, None, known.since)
+            UpstreamCircuit(*key, known.state(now), known.failures, known.left_s(now) or None, known.since)
             for key, known in self._circuits.items()
             if known.open_until is not None
         ]

@@ -151,6 +151,13 @@ class RateLimits:
         """Requests per second; not 0 for an account that a reload removed, so that its tasks get an error."""
         return self._rates.get(account, UNKNOWN_RATE)
 
+    def load_of(self, account: str) -> tuple[int, int]:
+        """How many requests were sent within about the last second, and how many wait for a slot."""
+        known, now = self._accounts.get(account), self._clock.monotonic()
+        if known is None:
+            return 0, 0
+        return len(known.sent) - bisect_right(known.sent, now - WINDOW_S), len(known.waiting)
+
     async def _grant(self, account: str, known: _Account) -> None:
         """Grant slots to waiting requests, in order."""
         while known.waiting:

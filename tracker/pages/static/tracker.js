@@ -42,6 +42,7 @@
       const style = element.dataset.time;
       if (style === "ago") write(element, ago((now - date) / 1000));
       else if (style === "clock") write(element, clock);
+      else if (style === "minute") write(element, clock.slice(0, 5));
       else if (style === "full") write(element, full);
       else if (style === "title") continue;
       else if (style === "until") write(element, span((date - now) / 1000));

@@ -27,7 +27,7 @@ from tracker.store.sqlite.events import (
 from tracker.store.sqlite.files import log_bytes
 from tracker.store.sqlite.inline_data import SELECT_PIECE
 from tracker.store.sqlite.lists import SearchLimits
-from tracker.store.sqlite.report import read_report
+from tracker.store.sqlite.report import read_ends, read_report
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
     DELIVERY_COLUMNS,
@@ -46,6 +46,7 @@ from tracker.store.sqlite.rows import (
 )
 from tracker.store.sqlite.schema import SELECT_INSTANCE, check_readable
 from tracker.store.sqlite.tasks import SELECT_BY_KEY, repeated_from
+from tracker.store.sqlite.unmatched import list_unmatched
 from tracker.store.values import DeliveryPage, Page
 
 if TYPE_CHECKING:
@@ -59,11 +60,13 @@ if TYPE_CHECKING:
     from tracker.domain.archives import ArchiveRecord
     from tracker.domain.attempts import DeliveryDetail
     from tracker.domain.durations import Durations
+    from tracker.domain.ends import Ends, EndsFilter
     from tracker.domain.exports import TaskExport
     from tracker.domain.history import FeedEvent, FeedItem, TaskHistory
     from tracker.domain.pruning import Cutoffs, PrunablePage, StoredFile
     from tracker.domain.records import DeliveryRecord, EventRecord, TaskRecord
     from tracker.domain.report import Report, ReportFilter
+    from tracker.domain.unmatched import Unmatched
     from tracker.store.tallies import Backlog, StoreGauges
     from tracker.store.values import DeliveryFilter, Lane, OpenCounts, TaskCounts, TaskFilter
 
@@ -284,6 +287,13 @@ class SqliteReader:
     async def read_report(self, wanted: ReportFilter) -> Report:
         async with self._searches.search():
             return await read_report(self._searches.bounded_rows, wanted, self.search_limits)
+
+    async def read_ends(self, wanted: EndsFilter) -> Ends:
+        async with self._searches.search():
+            return await read_ends(self._searches.bounded_rows, wanted, self.search_limits)
+
+    async def list_unmatched(self, limit: int) -> Unmatched:
+        return await list_unmatched(self._rows, limit)
 
     async def read_spent(self, account: str, at: datetime, currency: str) -> Decimal:
         return costs.spent_of(await self._rows(costs.SELECT_SPENT, costs.spent_values(account, at, currency)))

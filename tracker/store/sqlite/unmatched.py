@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tracker.domain.task import GIVEN_UP_REASONS, Status, TaskId
-from tracker.store.sqlite.rows import placeholders
+from tracker.domain.unmatched import ParkedCallback, RejectedCallback, Unmatched
+from tracker.store.sqlite.rows import placeholders, time_of
 from tracker.store.values import PollsRequested
 
 if TYPE_CHECKING:
@@ -16,11 +17,27 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tracker.domain.task import ExternalId, Task
+    from tracker.store.sqlite.rows import ReadRows
     from tracker.store.sqlite.transactions import Transaction
 
 MAX_PARKED = 10_000
 MAX_REJECTED = 1_000
 MAX_REJECTED_CHARS = 16_384
+
+
+async def list_unmatched(read: ReadRows, limit: int) -> Unmatched:
+    """The latest callbacks that wait for their task, and that were rejected."""
+    parked = await read(
+        "SELECT provider, external_id, received_at, payload FROM parked ORDER BY received_at DESC, id DESC LIMIT ?",
+        (limit,),
+    )
+    rejected = await read(
+        "SELECT provider, received_at, http_status, why, body FROM rejected ORDER BY id DESC LIMIT ?", (limit,)
+    )
+    return Unmatched(
+        [ParkedCallback(provider, name, time_of(at), payload) for provider, name, at, payload in parked],
+        [RejectedCallback(provider, time_of(at), *rest) for provider, at, *rest in rejected],
+    )
 
 
 def request_polls(

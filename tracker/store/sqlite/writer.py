@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracker.errors import StoreError, StoreUnavailable
 from tracker.store.sqlite.transactions import Group, Item, Work
+from tracker.store.values import MAX_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +41,6 @@ QUIET_ROUNDS = 4
 """The batch is passed on after so many rounds of the event loop that add nothing."""
 GATHER_S = 0.01
 """The batch is passed on after so long in any case."""
-MAX_WAITING = 20_000
-"""Further writes are refused while more than this are waiting."""
 
 
 class Writer:
