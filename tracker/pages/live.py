@@ -113,8 +113,9 @@ class _Sender:
         reader, loop = self._reader, asyncio.get_running_loop()
         feed, closing = reader.feed, reader.feed.closing
         follow = asyncio.ensure_future(reader.next())
-        sent_at = -PING_S
         try:
+            await self._write(request, PING)  # aiohttp sends the headers with the first bytes
+            sent_at = loop.time()
             while True:
                 waiting: set[asyncio.Future[Any]] = {follow, closing}
                 await asyncio.wait(waiting, timeout=self._look_again_s, return_when="FIRST_COMPLETED")

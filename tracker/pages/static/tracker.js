@@ -124,8 +124,14 @@
     for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
   });
 
-  // -- the state of the live stream
-  let lastWord = null;
+  // -- the live stream. A browser opens six connections to a host over HTTP/1.1, and a stream keeps one: of many tabs
+  // only those that were looked at last have one, so that every tab can load its page.
+  const MAX_STREAMS = 4;
+  const RETRY_MS = 5000;
+  let lastWord = null, parked = false, opened = 0, tryAt = 0;
+  const tabs = "BroadcastChannel" in window ? new BroadcastChannel("tracker-live") : null;
+  const source = () => $("[hx-sse\\:connect]");
+  const clockNow = () => { const p = parts(new Date()); return `${p.hour}:${p.minute}`; };
   const showState = (name, text) => {
     const element = $("#live-state");
     if (!element) return;
@@ -133,15 +139,54 @@
     element.className = `live ${name}`;
     write(element.lastElementChild, text);
   };
-  const clockNow = () => { const p = parts(new Date()); return `${p.hour}:${p.minute}`; };
-  document.addEventListener("htmx:sse:after:connection", () => { lastWord = clockNow(); showState("", "Live"); });
-  document.addEventListener("htmx:sse:before:message", () => { lastWord = clockNow(); });
-  document.addEventListener("htmx:sse:before:connection", () => {
-    if (lastWord === null) showState("wait", "Connecting"); else showState("stale", `Stale since ${lastWord}`);
+  const look = () => {
+    const element = source();
+    if (!element) return;
+    const connection = element._htmx?.sse;
+    if (parked || document.hidden) showState("wait", "Paused");
+    else if (connection?.reader) showState("", "Live");
+    else if (lastWord === null) showState("wait", "Connecting");
+    else showState("stale", `Stale since ${lastWord}`);
+    if (!connection && !parked && !document.hidden && Date.now() > tryAt) {
+      tryAt = Date.now() + RETRY_MS;
+      htmx.trigger(element, "wake");
+    }
+  };
+  const wake = () => {
+    opened = 0;
+    if (!parked) return;
+    parked = false;
+    tryAt = 0;
+    look();
+  };
+  if (tabs) {
+    tabs.onmessage = () => {
+      opened += 1;
+      if (opened < MAX_STREAMS) return;
+      parked = true;
+      source()?._htmx?.sse?.reader?.cancel();
+      look();
+    };
+  }
+  document.addEventListener("htmx:sse:before:connection", (event) => {
+    if (parked) event.detail.connection.cancelled = true;
+    look();
   });
-  document.addEventListener("visibilitychange", () => { if (document.hidden) showState("wait", "Paused"); });
-  document.addEventListener("resync", () => {
-    htmx.ajax("GET", location.href, { target: "#main", select: "#main", swap: "outerMorph" });
+  document.addEventListener("htmx:sse:after:connection", () => {
+    lastWord = clockNow();
+    tabs?.postMessage("opened");
+    setTimeout(look);
+  });
+  document.addEventListener("htmx:sse:before:message", () => { lastWord = clockNow(); });
+  document.addEventListener("htmx:sse:close", () => setTimeout(look));
+  document.addEventListener("visibilitychange", () => { if (document.hidden) look(); else wake(); });
+  for (const name of ["focus", "pointermove", "keydown"]) window.addEventListener(name, wake);
+  const reload = () => htmx.ajax("GET", location.href, { target: "#main", select: "#main", swap: "outerMorph" });
+  document.addEventListener("resync", reload);
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("a[data-new]") || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    reload();
   });
 
   // -- after each swap the parts that came are shown in the chosen zone, before they are painted
@@ -150,7 +195,10 @@
     tick();
     for (const element of all("button[data-copy][hidden]")) element.hidden = false;
   };
-  document.addEventListener("htmx:after:swap", refresh);
+  document.addEventListener("htmx:after:swap", () => {
+    refresh();
+    if ($(".empty a[data-new]")) reload(); // there is no row that new ones could move
+  });
   const start = () => {
     const button = $("#zone");
     const named = () => { if (button) write(button, zone === "utc" ? "UTC" : "Local time"); };
@@ -166,7 +214,8 @@
     for (const element of all(".keys")) element.hidden = false;
     named();
     refresh();
-    setInterval(tick, 1000);
+    tryAt = Date.now() + RETRY_MS;
+    setInterval(() => { tick(); look(); }, 1000);
     setInterval(showTimes, 10000);
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start); else start();
