@@ -12,7 +12,7 @@ from multidict import MultiDict
 from tracker.pages.queries import ListQuery, canonical
 from tracker.pages.rows import bar_of, describe_row, find_prompt
 from tracker.pages.static_files import DIRECTORY, StaticFiles
-from tracker.pages.texts import ago, day, money, seconds_between, time_ago, took
+from tracker.pages.texts import ago, day, money, seconds_between, time_ago, time_near, took, until
 
 Json = Any
 
@@ -68,6 +68,8 @@ def test_how_long_ago(seconds: int, text: str) -> None:
 def test_no_length_is_negative() -> None:
     """A clock that was set back makes no negative length."""
     assert seconds_between(NOW, NOW - timedelta(seconds=9)) == 0
+    assert until(NOW - timedelta(seconds=9), NOW) == "now"
+    assert until(NOW + timedelta(seconds=75), NOW) == "1:15"
     assert took(0.44) == "0.4 s"
     assert took(9.99) == "0:10"
 
@@ -108,6 +110,12 @@ def test_a_time_element_says_the_time_in_full() -> None:
     assert time_ago("2026-11-30T10:59:59.123Z", NOW) == (
         '<time datetime="2026-11-30T10:59:59.123Z" title="2026-11-30 10:59:59 UTC" data-time="ago">1 h ago</time>'
     )
+
+
+def test_the_day_is_said_unless_it_is_today() -> None:
+    """A deadline of tomorrow is not mistaken for one of today."""
+    assert ">11:00:00<" in time_near(NOW - timedelta(hours=1), NOW)
+    assert ">2026-12-01 12:00:00 UTC<" in time_near(NOW + timedelta(days=1), NOW)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ _SYMBOLS: Final = {"USD": "$", "EUR": "€", "GBP": "£", "CNY": "¥", "JPY": "�
 _CENT: Final = 0.01
 _LEAST: Final = 0.0001
 """Smaller amounts are not told apart."""
+_DUE_S: Final = 0.5
 _SHORT_S: Final = 9.95
 _NUMBERS: Final = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 MINUTE: Final = 60
@@ -60,8 +61,9 @@ def ago(time: datetime | str, now: datetime) -> str:
 
 
 def until(time: datetime | str, now: datetime) -> str:
-    """How long from now, as on a clock."""
-    return span(seconds_between(now, time))
+    """How long from now, as on a clock; ``now`` for what is due."""
+    seconds = seconds_between(now, time)
+    return "now" if seconds < _DUE_S else span(seconds)
 
 
 def clock(time: datetime | str) -> str:
@@ -109,6 +111,12 @@ def time_of_day(time: datetime | str | None) -> Markup:
 def time_of_hour(time: datetime | str | None) -> Markup:
     """A time element with hours and minutes."""
     return _time_element(time, "minute", "" if time is None else clock(time)[:5])
+
+
+def time_near(time: datetime | str | None, now: datetime) -> Markup:
+    """A time element with the time of the day, and with the day unless that is today."""
+    same_day = time is not None and parse(time).astimezone(UTC).date() == now.astimezone(UTC).date()
+    return time_of_day(time) if same_day else time_full(time)
 
 
 def time_full(time: datetime | str | None) -> Markup:
@@ -168,6 +176,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "time_of_day": time_of_day,
     "time_of_hour": time_of_hour,
     "time_full": time_full,
+    "time_near": time_near,
     "day": day,
     "money": money,
     "bytes": bytes_of,

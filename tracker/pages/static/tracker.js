@@ -18,6 +18,10 @@
     const h = Math.floor(whole / 3600), m = Math.floor(whole / 60) % 60, s = whole % 60;
     return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
   };
+  const left = (element, now) => {
+    const seconds = (new Date(element.dateTime) - now) / 1000;
+    return seconds < 0.5 ? "now" : span(seconds);
+  };
   const ago = (seconds) => {
     if (seconds < 60) return "now";
     for (const [unit, factor] of [["d", 86400], ["h", 3600], ["min", 60]]) {
@@ -45,7 +49,7 @@
       else if (style === "minute") write(element, clock.slice(0, 5));
       else if (style === "full") write(element, full);
       else if (style === "title") continue;
-      else if (style === "until") write(element, span((date - now) / 1000));
+      else if (style === "until") write(element, left(element, now));
     }
   };
 
@@ -59,7 +63,7 @@
       else write(element, span(elapsed));
     }
     for (const element of all('time[data-time="until"]')) {
-      write(element, span((new Date(element.dateTime) - now) / 1000));
+      write(element, left(element, now));
     }
   };
   const drawBar = (svg, elapsed) => {
