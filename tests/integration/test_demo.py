@@ -101,6 +101,7 @@ def test_it_runs_to_the_end() -> None:
     assert re.search(r"\npicture-next  kling\.image .* usually 0:0\d", ran.stdout), "eight others came before it"
     assert "  kling.image        usually 0:0" in ran.stdout
     assert "the daemon listens on http://127.0.0.1:" in ran.stdout
+    assert "in a browser: http://127.0.0.1:" in ran.stdout
     assert "127.0.0.1:8780" not in ran.stdout, "the default port is for the user's own daemon"
     assert "The output files are removed now; --dir DIRECTORY keeps them." in ran.stdout
     found = re.search(r"Its files are in (.*): tracker\.toml", ran.stdout)

@@ -66,6 +66,7 @@ async def _play(directory: Path, *, once: bool, keeps_files: bool) -> int:
         screen.console.print(
             f"The sandbox gateway plays the upstream at {environment.sandbox.base_url}; "
             f"the daemon listens on {environment.url}.\n"
+            f"See the tasks in a browser: {environment.url}/\n"
             f"Its files are in {directory}: tracker.toml, tracker.db, outputs/, hooks.d/ and hooks.log.\n",
             soft_wrap=True,
         )
