@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -625,6 +626,24 @@ async def test_wait_responds_when_the_task_ends(world: ServerWorld) -> None:
         await world.end_task(task_id, Source.CALLBACK)
         assert (await waiting)["status"] == "SUCCEEDED"
     assert task_id not in changes._watched
+
+
+@pytest.mark.parametrize("depth", [101, 300, 3000])
+async def test_deep_json_of_older_versions_is_shown_as_its_digest(world: ServerWorld, depth: int) -> None:
+    """Payloads, the result and usage, which older versions stored at any depth."""
+    task_id = await world.make_task()
+    await world.end_task(task_id)
+    deep = '{"a":' * depth + "1" + "}" * depth
+    world.edit("UPDATE tasks SET usage = ?", deep)
+    world.edit("UPDATE events SET payload = ? WHERE payload IS NOT NULL", deep)
+    shown = {"not_shown": {"bytes": len(deep), "sha256": hashlib.sha256(deep.encode()).hexdigest()}}
+    task = await get(world, f"/v1/tasks/{task_id}")
+    listed = (await get(world, "/v1/tasks"))["items"][0]
+    history = (await get(world, f"/v1/tasks/{task_id}/events"))["items"]
+    assert (task["usage"], task["result"], listed["usage"], listed["result"]) == (shown,) * 4
+    assert history[-1]["payload"] == shown
+    async with world.client.get(f"/v1/tasks/{task_id}/export") as response:
+        assert response.status == 200, await response.text()
 
 
 async def test_wait_of_an_ended_task_responds_at_once(world: ServerWorld) -> None:

@@ -5,8 +5,11 @@ orjson encodes 254 levels, and a body is shown inside other JSON, so what may be
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any, Final
+
+import orjson
 
 Json = Any
 
@@ -38,3 +41,19 @@ def is_too_deep(value: Json, text: bytes | None = None) -> bool:
     if text is not None and text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return False
     return any(depth > MAX_DEPTH for depth, _ in enumerate(levels(value)))
+
+
+def digest(body: bytes) -> Json:
+    """What replaces a body that cannot be shown."""
+    return {"not_shown": {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}}
+
+
+def decode_stored(text: str) -> Json:
+    """Stored JSON, decoded; its digest if it is nested too deeply, as older versions stored it."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return orjson.loads(text)
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:  # more than 1024 levels
+        return digest(text.encode())
+    return digest(text.encode()) if is_too_deep(value) else value

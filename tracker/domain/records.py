@@ -20,6 +20,7 @@ from tracker.domain.archives import ArchiveState, file_of
 from tracker.domain.costs import CostKind
 from tracker.domain.durations import NO_OUTLOOK, ExpectedView
 from tracker.domain.hook_events import DeliveryStatus, HookEvent
+from tracker.domain.nesting import decode_stored
 from tracker.domain.statuses import Origin, Source
 from tracker.domain.task import Reason, Stage, Status, TaskId, UpstreamError
 from tracker.domain.transitions import Outcome
@@ -305,7 +306,7 @@ def task_json(record: TaskRecord, outlook: Outlook = NO_OUTLOOK) -> dict[str, Js
         result=record.result,
         labels=dict(record.labels),
         next_poll_at=task.due_at,
-        usage=None if task.usage is None else orjson.loads(task.usage),
+        usage=None if task.usage is None else decode_stored(task.usage),
         cost=cost_json(task.cost),
         origin=record.origin,
         retry_of=record.retry_of,
@@ -371,11 +372,11 @@ def archive_json(record: ArchiveRecord) -> dict[str, Json]:
 
 
 def decode_payload(text: str) -> Json:
-    """The JSON of a stored upstream body. A large one stays encoded, as an `orjson.Fragment`.
+    """The JSON of a stored upstream body, or its digest. A large one stays encoded, as an `orjson.Fragment`.
 
     It is only ever encoded again, and decoding and encoding 60 MB holds the interpreter lock for a quarter of a second.
     """
-    return orjson.loads(text) if len(text) <= MAX_DECODED_CHARS else orjson.Fragment(text)
+    return decode_stored(text) if len(text) <= MAX_DECODED_CHARS else orjson.Fragment(text)
 
 
 def decode_fragment(value: object) -> Json:

@@ -8,7 +8,6 @@ and one at a time, to limit memory and CPU time. Must not know what a body means
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -18,7 +17,7 @@ from msgspec.structs import replace
 
 from tracker.domain.lenient_json.decoder import Form
 from tracker.domain.lenient_json.large import LARGE_BYTES, encode_large
-from tracker.domain.nesting import is_too_deep
+from tracker.domain.nesting import digest, is_too_deep
 from tracker.domain.outputs import any_inline_data, identify_inline_data, strip_payload_data, strip_payload_text
 from tracker.domain.upstream_http import UNREADABLE_STORED_BYTES, payload_text
 from tracker.logs import MASK
@@ -114,7 +113,7 @@ class Payloads:
 
 
 def _not_shown(body: bytes) -> str:
-    return orjson.dumps({"not_shown": {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}}).decode()
+    return orjson.dumps(digest(body)).decode()
 
 
 def _identified(reading: Reading) -> Reading:

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
-import orjson
 
 from tracker.domain.exports import StoredEvent, TaskExport
+from tracker.domain.nesting import decode_stored
 from tracker.domain.observation import Reading
 from tracker.store.sqlite.rows import (
     ARCHIVE_COLUMNS,
@@ -46,8 +46,8 @@ def _export_from(found: list[list[Row]]) -> TaskExport:
     ((schema,),), (task,), events, deliveries, archives = found
     return TaskExport(
         schema=schema,
-        record=record_from(task, orjson.loads),
-        events=[StoredEvent(event_from(row[:-2], orjson.loads), row[-2], _reading.decode(row[-1])) for row in events],
+        record=record_from(task, decode_stored),
+        events=[StoredEvent(event_from(row[:-2], decode_stored), row[-2], _reading.decode(row[-1])) for row in events],
         deliveries=list(map(delivery_detail_from, deliveries)),
         archives=list(map(archive_from, archives)),
     )
