@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tracker.domain.scopes import Scope
-from tracker.pages import actions, files, health, hooks, sign_in, task, task_list
+from tracker.pages import actions, files, health, hooks, reference, setup, sign_in, task, task_list
 from tracker.pages.page import Page
 
 PAGES: Final = (
@@ -29,6 +29,13 @@ PAGES: Final = (
     Page("POST", "/hooks/{name}/trial", Scope.ADMIN, hooks.try_hook, "hooks"),
     Page("GET", "/deliveries", Scope.READ, hooks.show_deliveries, "hooks"),
     Page("POST", "/deliveries/retry", Scope.ADMIN, hooks.retry_deliveries, "hooks"),
+    Page("GET", "/routes", Scope.READ, reference.show_routes, "routes"),
+    Page("GET", "/routes/{route}", Scope.READ, reference.show_route, "routes"),
+    Page("GET", "/models", Scope.READ, reference.show_models, "models"),
+    Page("GET", "/accounts", Scope.READ, setup.show_accounts, "accounts"),
+    Page("GET", "/unmatched", Scope.READ, setup.show_unmatched, "unmatched"),
+    Page("GET", "/config", Scope.READ, setup.show_config, "config"),
+    Page("GET", "/docs", Scope.READ, reference.show_docs, "docs"),
     Page("GET", "/sign-in", None, sign_in.show_sign_in),
     Page("POST", "/sign-in", None, sign_in.sign_in),
     Page("POST", "/sign-out", Scope.READ, sign_in.sign_out),
@@ -37,6 +44,13 @@ PAGES: Final = (
 
 NAVIGATION: Final = (
     (("Tasks", ""), ("Gallery", "?view=gallery"), ("Health", "health"), ("Hooks", "hooks")),
-    (),
+    (
+        ("Models", "models"),
+        ("Routes", "routes"),
+        ("Accounts", "accounts"),
+        ("Unmatched callbacks", "unmatched"),
+        ("Configuration", "config"),
+        ("API reference", "docs"),
+    ),
 )
 """The menu, and what is behind its "More": name and path."""

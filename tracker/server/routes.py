@@ -35,12 +35,7 @@ async def get_route(services: Services, request: web.Request) -> web.Response:
         Problem: 404 with the nearest names.
         RequestInvalid: the account is unknown.
     """
-    name, named = request.match_info["route"], request[QUERY].get("account")
-    route = services.registry.find_route(name)
-    if route is None:
-        hint = did_you_mean(name, (known.name for known in services.registry.routes()))
-        detail = f"No route has this name; {hint or 'tracker routes, or GET /v1/routes, lists all.'}"
-        raise Problem(HTTPStatus.NOT_FOUND, "unknown-route", detail)
+    route, named = find_route(services, request.match_info["route"]), request[QUERY].get("account")
     if named is not None and named not in services.accounts:
         known = ", ".join(sorted(services.accounts))
         raise RequestInvalid(
@@ -51,6 +46,20 @@ async def get_route(services: Services, request: web.Request) -> web.Response:
         account = next(iter(services.accounts))
     listed = await services.store.list_models(account) if account in services.accounts and account else None
     return json_response(route_detail(route, account, (model.id for model in listed.models) if listed else ()))
+
+
+def find_route(services: Services, name: str) -> Route:
+    """The route of a name.
+
+    Raises:
+        Problem: 404 with the nearest names.
+    """
+    route = services.registry.find_route(name)
+    if route is None:
+        hint = did_you_mean(name, (known.name for known in services.registry.routes()))
+        detail = f"No route has this name; {hint or 'tracker routes, or GET /v1/routes, lists all.'}"
+        raise Problem(HTTPStatus.NOT_FOUND, "unknown-route", detail)
+    return route
 
 
 def route_detail(route: Route, account: str | None, models: Iterable[str] = ()) -> Json:
