@@ -17,7 +17,7 @@ from tests.kits.factories import make_task
 from tests.kits.hooks import make_hook
 from tests.kits.providers import create
 from tests.kits.world import World
-from tracker.archive.archiver import choose_all
+from tracker.archive.archiver import RESERVE_BYTES, choose_all
 from tracker.archive.tallies import ArchiveTallies
 from tracker.daemon.alarm_checks import BACKUP_DAYS, DEAD_DAYS, READ_EVERY_S, WAITED_S, AlarmChecks
 from tracker.daemon.alarm_sources import (
@@ -80,6 +80,7 @@ class Daemon(World):
         self.budgets: dict[str, Budget] = {}
         self.unknown_models: dict[str, str] = {}
         self.jobs = {"pruning": 0.0}
+        self.total_bytes = 100 * GIB
         self.free_bytes = self.archive_free_bytes = GIB
         self.outputs = path.parent / "outputs"
         self.breakers = Breakers(clock)
@@ -101,7 +102,7 @@ class Daemon(World):
         async def find_unknown() -> dict[str, str]:
             return self.unknown_models
 
-        store_disk = DiskSpace(path.parent, lambda _: (100 * GIB, self.free_bytes))
+        store_disk = DiskSpace(path.parent, lambda _: (self.total_bytes, self.free_bytes))
         sources = AlarmSources(
             self.alarms,
             LookedAt(
@@ -128,7 +129,9 @@ class Daemon(World):
             models=cast("Any", SimpleNamespace(syncs=0, find_unknown=find_unknown)),
             archive=self.archive.tallies,
             store_disk=store_disk,
-            archive_disk=DiskSpace(self.outputs, lambda _: (100 * GIB, self.archive_free_bytes)),
+            archive_disk=DiskSpace(
+                self.outputs, lambda _: (self.total_bytes, self.archive_free_bytes), reserve_bytes=RESERVE_BYTES
+            ),
             backups=backup_directory(path),
             newest_backup=lambda: newest_backup_at(path),
         )
@@ -324,7 +327,17 @@ async def test_a_low_disk(daemon: Daemon) -> None:
     daemon.outputs.mkdir()
     daemon.free_bytes = daemon.archive_free_bytes = 1000
     assert await daemon.raised() == [("disk_low", str(daemon.path.parent))]
-    daemon.free_bytes = GIB
+    daemon.free_bytes = daemon.archive_free_bytes = GIB
+    assert await daemon.raised() == []
+
+
+async def test_a_small_disk_on_which_the_archive_waits(daemon: Daemon) -> None:
+    """The archive needs its reserve on a disk of any size; the store on the same disk does not."""
+    daemon.outputs.mkdir()
+    daemon.total_bytes, daemon.free_bytes = GIB, 60 * 2**20
+    daemon.archive_free_bytes = daemon.free_bytes
+    assert await daemon.raised() == [("disk_low", str(daemon.outputs))]
+    daemon.free_bytes = daemon.archive_free_bytes = 81 * 2**20
     assert await daemon.raised() == []
 
 

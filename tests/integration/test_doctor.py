@@ -171,7 +171,7 @@ async def test_a_public_url_of_another_tracker(tmp_path: Path) -> None:
 
 async def test_scripts_that_cannot_run(tmp_path: Path) -> None:
     """Missing script, not executable, missing program, directory without an event: a fix for each."""
-    hooks = [("gone", "./gone.sh"), ("plain", "./plain.sh"), ("missing", "no-such-program-at-all")]
+    hooks = [("gone", "./gone.sh"), ("plain", "./plain.sh"), ("missing", "no-such-program-at-all"), ("good", "true")]
     tables = "\n".join(f'[[hooks]]\nname = "{name}"\non = ["task.*"]\nrun = ["{run}"]' for name, run in hooks)
     (tmp_path / "plain.sh").write_text("#!/bin/sh\n")
     for event, name in (("task.failed", "drop"), ("task.exploded", "odd")):
@@ -186,6 +186,8 @@ async def test_scripts_that_cannot_run(tmp_path: Path) -> None:
     }
     assert failed["hook plain"]["fix"] == f"chmod +x {tmp_path}/plain.sh"
     assert "task.failed" in failed["hook odd"]["fix"]
+    (passed,) = [line for line in ran.json["checks"] if line["check"] == "hook scripts"]
+    assert (passed["state"], passed["detail"]) == ("ok", "1 checked"), "only what passed is counted"
 
 
 async def test_paths_that_cannot_be_checked(tmp_path: Path) -> None:

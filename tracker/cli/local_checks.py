@@ -11,8 +11,9 @@ import os
 import re
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
@@ -93,40 +94,46 @@ def check_models(config: Config, known: list[Model] | None) -> Line:
 def check_hooks(config: Config) -> Iterator[Line]:
     """Every program can run and is writable by trusted users only; every endpoint has an allowed address."""
     yield from _check_endpoints(config)
-    count = 0
     owners = _trusted_owners(config)
-    for hook in config.hooks:
-        if not isinstance(hook, ScriptHook) or not hook.run:
-            continue
-        count += 1
-        program = hook.run[0]
-        if "/" not in program and shutil.which(program) is None:
-            fix = f"install it, or set its full path in run of hook {hook.name}"
-            yield Line(f"hook {hook.name}", "failed", f"program {program} is not on the path", fix)
-        elif "/" in program and (line := _check_script(f"hook {hook.name}", Path(program))) is not None:
-            yield line
-        for why in distrusted_programs(hook.run, owners):
-            yield Line(f"hook {hook.name}", "failed", why.reason, why.fix)
+    configured = [(hook.name, hook.run) for hook in config.hooks if isinstance(hook, ScriptHook) and hook.run]
+    failures = [list(_check_program(name, command, owners)) for name, command in configured]
+    yield from chain.from_iterable(failures)
     scripts, unread = _list_dropins(config.hooks_path)
     for error in unread:
         detail = f"{error.filename} cannot be read ({error.strerror}): its hooks do not run"
         yield Line("hooks_dir", "failed", detail, "make it readable, run as its owner, or set hooks_dir")
+    usable: list[Path] = []
     for script in scripts:
-        count += 1
         if script.parent.name not in PATTERNS:
             fix = f"rename {script.parent} to one of {', '.join(PATTERNS)}"
             yield Line(f"hook {script.name}", "failed", f"{script} is not in the directory of an event", fix)
         elif (objection := find_objection(script, owners)) is not None:
             state: Literal["failed", "skipped"] = "failed" if objection.fix else "skipped"
             yield Line(f"hook {script.name}", state, f"{script} does not run: {objection.reason}", objection.fix)
+        else:
+            usable.append(script)
     for directory in sorted({*([config.hooks_path] if config.hooks_path else []), *(s.parent for s in scripts)}):
         with contextlib.suppress(OSError):  # missing, or reported above
             if (objection := find_distrust(directory, owners)) is not None:
                 yield Line("hooks_dir", "failed", f"hooks in {directory} do not run: {objection.reason}", objection.fix)
+                usable = [script for script in usable if directory not in script.parents]
                 break
-    if count or not unread:
-        checked = f"{count} checked" if count else "nothing to check: no hook runs a script"
-        yield Line("hook scripts", "ok" if count else "skipped", checked)
+    passed = failures.count([]) + len(usable)
+    if passed:
+        yield Line("hook scripts", "ok", f"{passed} checked")
+    elif not configured and not scripts and not unread:
+        yield Line("hook scripts", "skipped", "nothing to check: no hook runs a script")
+
+
+def _check_program(name: str, command: Sequence[str], owners: frozenset[int]) -> Iterator[Line]:
+    program = command[0]
+    if "/" not in program and shutil.which(program) is None:
+        fix = f"install it, or set its full path in run of hook {name}"
+        yield Line(f"hook {name}", "failed", f"program {program} is not on the path", fix)
+    elif "/" in program and (line := _check_script(f"hook {name}", Path(program))) is not None:
+        yield line
+    for why in distrusted_programs(command, owners):
+        yield Line(f"hook {name}", "failed", why.reason, why.fix)
 
 
 def _check_endpoints(config: Config) -> Iterator[Line]:

@@ -150,8 +150,9 @@ class AlarmChecks:
             self._measuring = None
 
     def _measure(self, disk: DiskSpace) -> str | None:
-        """What is wrong with a disk, unless it is that of the store."""
-        return None if disk.device() == self._store_disk.device() else disk.measure()[0]
+        """What is wrong with a disk; None if it is that of the store, and the alarm of the store reports it."""
+        is_reported = disk.device() == self._store_disk.device() and self._store_disk.measure()[0] is not None
+        return None if is_reported else disk.measure()[0]
 
     async def _budgets(self, now: datetime) -> AsyncIterator[Finding]:
         for account in list(self._live.accounts):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tracker.archive.archiver import RESERVE_BYTES
 from tracker.archive.file_storage import make_storage
 from tracker.config.shown import config_values, list_secrets
 from tracker.daemon.alarm_checks import AlarmChecks
@@ -123,7 +124,8 @@ class Parts:
         self.learning = Learning(self.store, self.reconciler, self._clock)
         self.pruning = Pruning(self.store, self._clock, lambda: self._live.config.retention, self._storage.remove)
         self._disk = DiskSpace(config.store_path.parent)
-        self._archive_disk = None if config.archive.url else DiskSpace(config.archive_path)
+        reserve_bytes = RESERVE_BYTES if config.archive.enabled else 0
+        self._archive_disk = None if config.archive.url else DiskSpace(config.archive_path, reserve_bytes=reserve_bytes)
         self.alarms = Alarms(self.store, self._clock, self.dispatcher.wake)
         self.task_tallies = TaskTallies(self.store, self._clock)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 LOW_BYTES: Final = 64 * 2**20
-"""What the archive leaves to the database; below it, or below a twentieth of a small file system, space is low."""
+"""Below it, or below a twentieth of a small file system, space is low for the database."""
 ENOUGH: Final = 1.25
 """Space is low until there is so much more."""
 FULL_BYTES: Final = 4 * 2**20
@@ -36,11 +36,19 @@ class DiskSpace:
     Args:
         directory: of the store, or of the archive.
         measure: total and free bytes of the file system of a directory; raises `OSError`.
+        reserve_bytes: space that the archive leaves free; below it, space is low on a small file system too.
     """
 
-    def __init__(self, directory: Path, measure: Callable[[Path], tuple[int, int]] = measure_disk) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        measure: Callable[[Path], tuple[int, int]] = measure_disk,
+        *,
+        reserve_bytes: int = 0,
+    ) -> None:
         self.directory = directory
         self._measure = measure
+        self._reserve_bytes = reserve_bytes
         self._is_low = False
 
     def free_bytes(self) -> int | None:
@@ -74,7 +82,8 @@ class DiskSpace:
             total, free = self._measure(self.directory)
         except OSError:
             return None, False  # the store itself finds out what is wrong with its directory
-        self._is_low = free < min(LOW_BYTES, total // 20) * (ENOUGH if self._is_low else 1.0)
+        least = max(min(LOW_BYTES, total // 20), self._reserve_bytes)
+        self._is_low = free < least * (ENOUGH if self._is_low else 1.0)
         if not self._is_low:
             return None, False
         is_full = free < min(FULL_BYTES, total // 100)
