@@ -1,4 +1,4 @@
-"""What tasks cost: by the upstream's own words, by the price list, and against the budget of their account."""
+"""What tasks cost: as the upstream reports it, by the price list, and against the budget of their account."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def song_made(tracks: int = 1) -> tuple[int, Json]:
 
 
 async def test_what_ended_tasks_cost(tmp_path: Path) -> None:
-    """A price per call, one per second of the result, one per token, one of a model, and the upstream's own words."""
+    """A price per call, one per second of the result, one per token, one of a model, and what the upstream reports."""
     async with listening() as upstream, running_daemon(tmp_path, setting_of(upstream, PRICES)) as api:
         upstream.answers["/suno/generate"] = (200, {"code": 200, "msg": "ok", "data": {"taskId": "s1"}})
         upstream.answers["/suno/query/task"] = song_made()

@@ -329,7 +329,7 @@ async def test_tokens_that_are_missing_or_short(tmp_path: Path) -> None:
             unset = await line_of(tmp_path, "token grafana")
             short = await line_of(tmp_path, "token grafana", GRAFANA_TOKEN="short")
             right = await line_of(tmp_path, "token grafana", GRAFANA_TOKEN="long-enough-and-not-real")
-    assert (unset["state"], unset["detail"]) == ("failed", "GRAFANA_TOKEN is not set, so nobody has this token")
+    assert (unset["state"], unset["detail"]) == ("failed", "GRAFANA_TOKEN is not set, so this token is disabled")
     assert (short["state"], short["detail"]) == ("failed", "GRAFANA_TOKEN has fewer than 16 characters")
     assert (right["state"], right["detail"]) == ("ok", "GRAFANA_TOKEN is set; its scope is read")
 

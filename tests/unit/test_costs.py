@@ -63,7 +63,7 @@ def ended(task: Task, observation: Observation) -> tuple[Cost | None, Cost | Non
 )
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED])
 def test_what_an_ended_task_cost(status: Status, stated: Cost | None, cost: Cost, counted: Cost | None) -> None:
-    """The upstream's words, else the price; a refund counts nothing, and units are worth the price."""
+    """What the upstream reports, else the price; a refund counts nothing, and units are worth the price."""
     task = make_task(status=Status.RUNNING, price=PRICE)
     assert ended(task, make_observation(status, cost=stated)) == (cost, counted)
 

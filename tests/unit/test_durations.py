@@ -36,7 +36,7 @@ ENDED = {"status": Status.SUCCEEDED, "submit_attempts": 1, "ended_by": Source.CA
         ({"submit_attempts": 0}, None),  # created elsewhere: nobody knows when
         ({"submitted_at": None}, None),
         ({"submitted_at": after(90)}, None),  # the answer to the create was the result
-        ({"ended_by": Source.POLL, "upstream_finished_at": after(40)}, 40.0),  # by the upstream's own words
+        ({"ended_by": Source.POLL, "upstream_finished_at": after(40)}, 40.0),  # as the upstream reports it
         ({"ended_by": Source.POLL}, 45.0),  # at some time since the acceptance
         ({"ended_by": Source.POLL, "unfinished_at": after(80)}, 85.0),  # since the poll before
         ({"ended_by": Source.POLL, "unfinished_at": after(10), "submitted_at": after(50)}, 20.0),

@@ -100,8 +100,8 @@ class PartialFiles:
         """Raise `ArchiveStorageUnavailable` unless so many bytes fit on the disk. Blocks."""
         free = shutil.disk_usage(self._directory).free
         if free < missing_bytes + self._reserve_bytes:
-            kept = f"; {size(self._reserve_bytes)} are kept for the database" if self._reserve_bytes else ""
-            raise ArchiveStorageUnavailable(f"the disk is full ({size(free)} free{kept})")
+            reserve = f"; {size(self._reserve_bytes)} are reserved for the database" if self._reserve_bytes else ""
+            raise ArchiveStorageUnavailable(f"the disk is full ({size(free)} free{reserve})")
 
     def remove(self, key: str) -> None:
         """Delete the file of an output, if there is one. Blocks."""

@@ -1,7 +1,7 @@
 """A table of tasks that follows them on a terminal: bars, the time so far and the time that is expected.
 
 Both ``wait`` and ``watch`` show it. It is drawn several times a second by a thread of its own, so that bars move while
-nothing is heard of their tasks.
+their tasks are not updated.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _fit(width: int, time_cells: int, route_cells: int) -> dict[str, int]:
 
 
 def _select(tasks: Sequence[Mapping[str, Json]], count: int) -> list[Mapping[str, Json]]:
-    """The tasks for which there is room, in their order: those that have not ended before the others."""
+    """The tasks that fit on the screen, in their order: those that have not ended before the others."""
     active = [task for task in tasks if not task.get("finished_at")][:count]
     ended = [task for task in tasks if task.get("finished_at")][len(active) - count :] if len(active) < count else []
     chosen = {task["id"] for task in (*active, *ended)}

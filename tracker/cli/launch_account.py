@@ -66,7 +66,7 @@ _FIXES = {
     checks.POLLING: "tracker why ID shows what the service answers; check base_url of the account",
     checks.CALLBACK: "let the proxy and the firewall pass POST to /callbacks/ of public_url from the internet",
     checks.DUPLICATES: "tracker events ID shows both; report it",
-    checks.STORAGE: "make room, or correct [archive]; then: tracker why ID",
+    checks.STORAGE: "free some disk space, or correct [archive]; then: tracker why ID",
     checks.HOOK: "tracker deliveries list shows all",
 }
 _ONLY_SANDBOX = "cannot be provoked on a real account; doctor --full without --account checks it"

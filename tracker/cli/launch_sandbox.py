@@ -50,7 +50,7 @@ _FIXES = {
     checks.CALLBACK: "allow connections to 127.0.0.1: a firewall of this machine may block them",
     checks.DUPLICATES: _REPORT,
     checks.FAILED_TASK: _REPORT,
-    checks.STORAGE: f"make room on the disk, or {_ELSEWHERE}",
+    checks.STORAGE: f"free some disk space, or {_ELSEWHERE}",
     checks.POLICY: _REPORT,
     checks.QUOTA: _REPORT,
     checks.HOOK: f"programs must be able to run in the directory for temporary files: {_ELSEWHERE}",

@@ -200,7 +200,7 @@ def check_disk(config: Config, *, least_free_bytes: int = LEAST_FREE_BYTES) -> L
     free = shutil.disk_usage(directory).free
     detail = f"{size(free)} free in {directory}"
     if free < least_free_bytes:
-        return Line("disk", "failed", detail, f"make room: the store needs {size(least_free_bytes)}")
+        return Line("disk", "failed", detail, f"free some space: the store needs {size(least_free_bytes)}")
     return Line("disk", "ok", detail)
 
 

@@ -184,7 +184,7 @@ def check_tokens(config: Config, facts: Mapping[str, Any]) -> Iterator[Line]:
             yield Line(check, "ok", f"the daemon has it; {source} is not set here")
         else:
             fix = secret_fix(config, "the token", table.token_env, table.token_file)
-            yield Line(check, "failed", f"{source} is not set, so nobody has this token", fix)
+            yield Line(check, "failed", f"{source} is not set, so this token is disabled", fix)
 
 
 def _fix_key(config: Config, name: str) -> str:

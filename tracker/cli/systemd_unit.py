@@ -67,7 +67,7 @@ def secret_advice(unit: Unit, what: str, variable: str) -> str:
 
     Args:
         unit: the service.
-        what: the secret, in words.
+        what: a description of the secret.
         variable: the name that the configuration gives it.
     """
     place = f"put {what} into /etc/credstore/{unit.prefix}{variable}"

@@ -80,7 +80,7 @@ def _take(message: Message, tasks: Tasks, view: View) -> None:
 
 
 class Tasks:
-    """The tasks that are watched, as they were last heard of.
+    """The tasks that are watched, in their last known state.
 
     Args:
         client: of the daemon.

@@ -265,7 +265,7 @@ class AsyncClient:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             path = self.url.removeprefix("unix:")
-            # a connection for each call: one that was kept may break just as a call is sent, which leaves in doubt
+            # a connection for each call: a reused one may break just as a call is sent, which leaves in doubt
             # whether it arrived
             connector = (
                 aiohttp.UnixConnector(path, limit=0, force_close=True)
@@ -277,6 +277,6 @@ class AsyncClient:
 
 
 def _describe(error: Exception) -> str:
-    """Why a connection failed, in a few words."""
+    """Why a connection failed, as a short message."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     return describe(cause)

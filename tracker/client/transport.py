@@ -134,7 +134,7 @@ def encode(call: Call, headers: Mapping[str, str]) -> tuple[bytes | None, dict[s
 
 
 def describe(error: Exception) -> str:
-    """Why a connection failed, in a few words."""
+    """Why a connection failed, as a short message."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ConnectionError) and error.errno:

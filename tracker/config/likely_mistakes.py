@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tracker.config import Config
 
 SHORTEST_TOKEN = 16
-"""Characters of a token that nobody guesses."""
+"""The least characters of a token that cannot be guessed."""
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
 _NEVER_SUFFIXES = (".invalid", ".example", ".example.com", ".example.net", ".example.org")
 """Names that never resolve. **Source**: RFC 2606 and RFC 6761."""

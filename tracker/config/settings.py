@@ -273,7 +273,7 @@ class Config(Section):
             wrong = {name: problem for name in self.accounts if (problem := self.account_key_problem(name))}
             has_callback_secret = self._given_callback_secret() is not None
             lines += [
-                f"server.tokens[{table.name}].token_env: {table.token_env} is not set, so nobody has this token"
+                f"server.tokens[{table.name}].token_env: {table.token_env} is not set, so this token is disabled"
                 for table in self.server.tokens
                 if self.named_token(table) is None
             ]

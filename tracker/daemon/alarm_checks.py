@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CHECK_EVERY_S: Final = 2.0
 READ_EVERY_S: Final = 30.0
 DEAD_DAYS: Final = 7
-"""Dead deliveries count for so long: they stay until they are retried, which nobody may want."""
+"""Dead deliveries count for so long: they remain until they are retried, which may not be wanted."""
 GIVEN_UP_DAYS: Final = 1
 """Files that were given up count for so long: most cannot be fetched any more."""
 RATE_OVER_S: Final = 600.0

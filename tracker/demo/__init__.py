@@ -207,7 +207,7 @@ def _report(
         )
     if costs := add_up(cost_from(task["cost"]) for task in tasks.values()):
         spent = " and ".join(cost.described() for cost in costs)
-        screen.console.print(f"They cost {spent}: what the upstream says, else by the price list.", soft_wrap=True)
+        screen.console.print(f"They cost {spent}: as the upstream reports it, else by the price list.", soft_wrap=True)
     durations = environment.durations()
     screen.console.print("How long tasks take is learned from those that succeed:")
     for route in dict.fromkeys(scenario.route for scenario in SCENARIOS):

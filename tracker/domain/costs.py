@@ -1,4 +1,4 @@
-"""What a job costs: exact amounts, by the upstream's own words or by the price list of the configuration.
+"""What a job costs: exact amounts, reported by the upstream or estimated by the configured price list.
 
 Owns which amounts are plausible, and what a task that ended was charged. Amounts are exact to a billionth: prices of
 single tokens are far below a millionth.
@@ -20,7 +20,7 @@ _MAX_CHARS = 40
 
 
 class CostKind(StrEnum):
-    """Who says what a job cost."""
+    """The source of the cost of a job."""
 
     ACTUAL = "actual"
     """The upstream."""
@@ -87,7 +87,7 @@ def charge_of(stated: Cost | None, price: Cost | None, *, is_refused: bool) -> t
     """What an ended task cost, and what of it counts in the budget of its account.
 
     Args:
-        stated: what is known at the end: the upstream's own words, or an estimate by the result.
+        stated: what is known at the end: the amount that the upstream reports, or an estimate by the result.
         price: the estimate of its request; None without a price.
         is_refused: the upstream certainly did not accept the job.
     """

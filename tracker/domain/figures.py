@@ -16,7 +16,7 @@ CLOCK_SLACK = timedelta(minutes=5)
 
 
 def plausible_end(said: datetime | None, submitted_at: datetime | None, now: datetime) -> datetime | None:
-    """When a job ended by the upstream's own words; None if they are wrong.
+    """When a job ended, as the upstream reports it; None if that is not plausible.
 
     Args:
         said: the upstream's time.

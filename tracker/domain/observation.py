@@ -83,9 +83,9 @@ class Reading(Struct, frozen=True, gc=False, omit_defaults=True):
         submission: the result of a create.
         next_model: of a deferred create: the model to send it for instead, see `tracker.domain.ai_models`.
         held: of a deferred create: it waits until its account's key is accepted.
-        finished_at: when the job ended by the upstream's own words.
+        finished_at: when the job ended, as the upstream reports it.
         usage: the upstream's own figures about an ended job, a JSON object as text.
-        cost: what an ended job cost by the upstream's own words; else an estimate by its result.
+        cost: what an ended job cost, as the upstream reports it; else an estimate by its result.
         detail: a short addition for the history, without secrets.
         renews: the poll came after the end of the task, only to renew the URLs of outputs.
     """

@@ -70,7 +70,7 @@ class EventRecord(Struct, frozen=True, rename={"from_status": "from", "to_status
 
     Attributes:
         seq: position in the history of all tasks; grows, never used twice.
-        stage: the sub-stage that the observation spoke of.
+        stage: the sub-stage that the observation reports.
         from_status, to_status: the task before and after.
         payload: the redacted upstream body, None where there was none or retention dropped it.
     """
@@ -127,7 +127,7 @@ class CostView(Struct, frozen=True):
 
     amount: float
     currency: Annotated[str, Meta(description="A currency such as USD, or a unit of the upstream such as credits.")]
-    kind: Annotated[CostKind, Meta(description="actual: the upstream says so; estimate: by the configured prices.")]
+    kind: Annotated[CostKind, Meta(description="actual: reported by the upstream; estimate: by the configured prices.")]
 
 
 def cost_json(cost: Cost | None) -> dict[str, Json] | None:
@@ -167,10 +167,10 @@ class TaskView(Struct, frozen=True):
     ended_by: Annotated[Source | None, Meta(description="What brought its end; null before it.")]
     stage_at: Annotated[datetime | None, Meta(description="When stage last changed.")]
     upstream_finished_at: Annotated[
-        datetime | None, Meta(description="When the job ended by the upstream's own words; null where it says nothing.")
+        datetime | None, Meta(description="When the job ended, as the upstream reports it; null if it does not.")
     ]
-    usage: Annotated[dict[str, Any] | None, Meta(description="The upstream's own figures about it, as it wrote them.")]
-    cost: Annotated[CostView | None, Meta(description="What it cost; null until it has ended, and where nobody says.")]
+    usage: Annotated[dict[str, Any] | None, Meta(description="Usage as the upstream reports it.")]
+    cost: Annotated[CostView | None, Meta(description="What it cost; null until it has ended, or if unknown.")]
     retry_of: Annotated[TaskId | None, Meta(description="The task whose request it sends again.")]
     expected: Annotated[
         ExpectedView | None,

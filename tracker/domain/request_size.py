@@ -33,7 +33,7 @@ _NUMBER: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)s?", re.ASCII)
 
 
 def coarse_size(request: object) -> str | None:
-    """The size that a request asks for; None when it says nothing that is understood.
+    """The size that a request asks for; None if it has none that is recognised.
 
     Args:
         request: the provider body.

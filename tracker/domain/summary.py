@@ -139,7 +139,7 @@ def _summary_of_failure(task: Task, events: Sequence[EventRecord]) -> str:
 
 
 def _own_cause(task: Task, events: Sequence[EventRecord]) -> str:
-    """Why the tracker ended the task, in its own words; empty if the history only repeats those of the service."""
+    """Why the tracker ended the task; empty if the history only repeats the message of the service."""
     ends = (event for event in reversed(events) if event.to_status == Status.FAILED != event.from_status)
     last = next(ends, None)
     if last is None:

@@ -131,7 +131,7 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
         size: the coarse size of what was asked for, see `tracker.domain.request_size`.
         progress: percent, 0 to 100; None while not reported.
         stage_at: when the stage last changed.
-        upstream_finished_at: when the job ended by the upstream's own words, as far as they are plausible.
+        upstream_finished_at: when the job ended, as the upstream reports it; None if that is not plausible.
         progress_at: when the task last made progress, or got a slot of its account; deadlines count from here.
         expects_callback: a callback URL of this tracker was sent with the create.
         polls, callbacks: how many polls were answered, and how many callbacks came.
@@ -143,9 +143,9 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
         missing_output_since: since when it has reported success without outputs.
         unknown_status: the last upstream status that is not in the contract.
         unknown_statuses: how often one was seen.
-        usage: the upstream's own figures about the ended job, a JSON object as text.
+        usage: the usage that the upstream reports for the ended job, a JSON object as text.
         price: what it counts in the budget of its account: first an estimate of its request, then what it cost.
-        cost: what it cost; None until it has ended, and where nobody says.
+        cost: what it cost; None until it has ended, or if unknown.
         ended_by: the source of the observation that ended it; None for one that ended before this was recorded.
         version: grows by one with each change.
     """

@@ -43,7 +43,7 @@ class HookKind:
 def is_for(spec: HookSpec, announcement: Announcement) -> bool:
     """Whether a hook subscribes to an announced event: one of its patterns and all of its filters match.
 
-    The filters concern tasks. An alarm about a hook is not for this hook: it cannot be told that it is out of reach,
+    The filters concern tasks. An alarm about a hook is not for this hook: it cannot be notified of its own outage,
     and each attempt would be a reason for the next alarm.
     """
     if not any(covers(pattern, announcement.event) for pattern in spec.on):

@@ -7,7 +7,7 @@ from typing import Final
 
 EVERY_S: Final = 60.0
 _MAX_MESSAGES: Final = 1000
-"""Messages that are remembered; without room all are forgotten, and logged again."""
+"""Messages that are remembered; at this limit all are discarded, and logged again."""
 
 
 class Repeats:

@@ -113,7 +113,7 @@ class ModelSync:
         before, self._failed[account] = self._failed.get(account), problems
         if len(problems) < len(LISTS):
             log.info("models.synced", account=account, count=len(stored.models), problems=problems)
-        elif problems != before:  # a wrong address, a key that is rejected; the same again is no news
+        elif problems != before:  # a wrong address, a key that is rejected; the same problem again is not logged
             log.warning("models.failed", account=account, step="fetch", error="; ".join(problems))
         return len(stored.models), problems
 

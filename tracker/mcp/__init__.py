@@ -1,1 +1,1 @@
-"""Tools for AI agents: an MCP server on standard input and output, by way of `tracker.client`."""
+"""Tools for AI agents: an MCP server on standard input and output, through `tracker.client`."""

@@ -1,6 +1,6 @@
 """The MCP server: its tools and resources. It holds no state: every call asks the daemon.
 
-Owns what agents are told: what costs money, and what to call next. Errors are one sentence, as results that the model
+Owns the texts for agents: what costs money, and what to call next. Errors are one sentence, as results that the model
 reads.
 
 Source: https://modelcontextprotocol.io/specification/2025-11-25/server/tools (read 2026-11).

@@ -45,14 +45,14 @@ def collect(sources: Sources) -> Iterator[Metric]:
     )
     yield histogram(
         "task_time_to_know_seconds",
-        "From the end of a job by its upstream's words (and clock) to its end here, by what brought it; only where the "
-        "upstream says it.",
+        "From the end of a job as its upstream reports it (by its clock) to its end here, by source; only if the "
+        "upstream reports it.",
         ("provider", "source"),
         tasks.times_to_know,
     )
     yield counter(
         "cost",
-        "What ended tasks cost, in a currency or an upstream's own unit: actual by the upstream's words, or an "
+        "What ended tasks cost, in a currency or an upstream's own unit: actual as the upstream reports it, or an "
         "estimate by the price list. A task that was given up counts once it succeeds.",
         ("route", "account", "currency", "kind"),
         {key: float(amount) for key, amount in tasks.costs.items()},

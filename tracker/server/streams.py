@@ -121,7 +121,7 @@ def _page_json(page: Chunk) -> dict[str, Any]:
 
 
 def _position(request: web.Request, after: int | None) -> tuple[int | None, tuple[str, str]]:
-    """Where a stream begins, None for now; and which field says so. A client that resumes sends the header."""
+    """Where a stream begins, None for now; and the field that sets it. A client that resumes sends the header."""
     text = request.headers.get(LAST_EVENT_ID.name, "").strip()
     if not text:  # a browser without a position sends none
         return after, ("query", "after")

@@ -88,7 +88,7 @@ class CreateCalls:
         return reply, None
 
     def _report(self, task: Task, began: datetime, error: str | None) -> None:
-        """Report a create; an error of who is told does not cost its answer."""
+        """Report a create; an error of the callback does not lose its response."""
         if self.on_sent is not None:
             try:
                 self.on_sent(task, began, error)

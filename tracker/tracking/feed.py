@@ -252,7 +252,7 @@ class EventFeed:
             window.wake()
 
     def _note_end(self, follower: asyncio.Task[None]) -> None:
-        """After an error of the program itself, end the readers rather than leave them without news: clients resume."""
+        """After an error of the program itself, end the readers instead of leaving them without events."""
         if follower.cancelled() or (error := follower.exception()) is None:
             return
         log.error("feed.failed", step="follow", exc_info=error)

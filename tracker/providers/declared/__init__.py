@@ -96,7 +96,7 @@ and the history shows what the expressions found. A reply to the second call wit
 nothing: the task is polled again. HTTP statuses and errors in the usual shapes need no declaration.
 
 ``finished_at`` is a number since 1970 (seconds to nanoseconds), or ISO 8601 with its zone; where the upstream writes
-none, add it: ``join('', [ended, '+08:00'])``. Another value says nothing, nor does one before the submit or in the
+none, add it: ``join('', [ended, '+08:00'])``. Another value is ignored, as is one before the submit or in the
 future.
 
 The files in ``shipped`` are examples of all this; they define nothing until they are copied into ``providers.d/``.

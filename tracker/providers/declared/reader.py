@@ -284,7 +284,7 @@ class _Reader:
         return self._with_figures(read, body) if read.status is not None and read.status.is_terminal else read
 
     def _with_figures(self, reading: Reading, body: Mapping[str, Json]) -> Reading:
-        """What a reply about an ended job says besides; a path that does not fit says nothing."""
+        """The further fields of a reply about an ended job; a path that does not match is ignored."""
         task = self._task
         ended, used, paid = (
             _search_figure(path, body, key)

@@ -142,7 +142,7 @@ def find_time(value: Json, zone: tzinfo | None = None) -> datetime | None:
 
     Args:
         value: as the upstream wrote it.
-        zone: of a text that names none; None: such a text says nothing.
+        zone: of a text that names none; None: such a text is ignored.
     """
     if isinstance(value, str):
         text = value.strip()

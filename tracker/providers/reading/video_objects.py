@@ -56,7 +56,7 @@ VIDEO_FIGURES = FigureFields(
     finished=("completed_at", "completedAt", "finished_at", "finishedAt", "finish_time", "finishTime"),
     find_cost=dollars_in,
 )
-"""Without a zone a time says nothing here. **Source**: ``completed_at`` is OpenAI's, ``finish_time`` that of gateways
+"""A time without a zone is ignored here. **Source**: ``completed_at`` is OpenAI's, ``finish_time`` that of gateways
 of the new-api family, see above."""
 
 FallBack = Callable[[ExternalId], Output]
