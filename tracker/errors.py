@@ -102,7 +102,7 @@ class SubmitInFlight(StoreError):
 
 
 class BudgetExceeded(StoreError):
-    """A submit would spend more than its account may spend in a day; the message says how much, and until when."""
+    """A submit would spend more than its account may spend in a day; the message has the amount, and until when."""
 
 
 class PositionUnknown(TrackerError):

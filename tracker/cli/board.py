@@ -28,7 +28,7 @@ _GAP = 2
 _ID, _LEAST_ID = 26, 8
 _BAR, _LONG_BAR = 12, 20
 _LATE_TIME = 23
-"""Cells of ``0:20, usually 0:11-0:13``: so wide from the beginning, columns stay where they are."""
+"""Cells of ``0:20, usually 0:11-0:13``: the column has this width from the start, so that columns do not move."""
 _LEAST_PROMPT = 16
 
 
@@ -78,7 +78,7 @@ class Board:
         self._monotonic = monotonic
         self._bars: dict[str, _Bar] = {}
         self.more = 0
-        """Tasks that exist beside those shown, and are not known here."""
+        """Tasks that exist but are not shown."""
 
     def __rich__(self) -> RenderableType:
         """The picture for the terminal as it is now."""

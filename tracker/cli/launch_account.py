@@ -232,7 +232,7 @@ class _Run:
         return self.client.read(calls.submit(self.job.route, request, labels=labels, account=account))
 
     def _is_unsent(self, task_id: str) -> bool:
-        """Whether the service has certainly not accepted a task, as its history says."""
+        """Whether the history of a task proves that the service has not accepted it."""
         events = self.client.get(task_path(task_id, "events"))["items"]
         attempts = [event["detail"] for event in events if event["source"] == "submit"]
         return bool(attempts) and attempts[-1].startswith((NOT_ACCEPTED, NOT_SENT, HELD))

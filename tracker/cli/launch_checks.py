@@ -49,7 +49,7 @@ class CheckFailed(Exception):
 
 
 class CheckSkipped(Exception):
-    """There is nothing to check, or it cannot be checked; the message says why."""
+    """There is nothing to check, or it cannot be checked; the message has the reason."""
 
 
 Check = Callable[[], str]
@@ -76,7 +76,7 @@ def run_check(name: str, check: Check, fixes: Mapping[str, str]) -> Line:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the daemon says about a task."""
+    """The task, as the daemon returns it."""
 
     task: Json
     events: Sequence[Json]

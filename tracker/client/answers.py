@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 
 def check_answer(url: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    """A complete answer to a call that wants JSON.
+    """A complete response to a call that expects JSON.
 
     Raises:
         ApiError: the daemon refuses the call.

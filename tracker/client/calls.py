@@ -21,7 +21,7 @@ LONGEST_WAIT_S: Final = 60.0
 SHORTEST_WAIT_S: Final = 0.2
 """A wait that is over so soon is not asked for again at once."""
 SILENCE_S: Final = 40.0
-"""A stream sends something every 15 seconds: after so long without it, the daemon is gone."""
+"""A stream sends something every 15 seconds: after so long without it, the daemon counts as disconnected."""
 STREAM_PATH: Final = "/v1/stream"
 STRICT: Final = "handling=strict"
 """The preference that unknown fields are refused."""

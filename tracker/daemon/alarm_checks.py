@@ -100,7 +100,7 @@ class AlarmChecks:
         """(monotonic seconds, files stored until then)."""
 
     async def check(self) -> None:
-        """Look at everything that is due, and record what has changed. While the store cannot be read, alarms stay."""
+        """Check everything that is due, and record what has changed. While the store cannot be read, alarms remain."""
         self._sources.look()
         now, syncs = self._clock.monotonic(), self._models.syncs
         if now - self._read_at >= READ_EVERY_S or syncs != self._syncs:

@@ -1,4 +1,4 @@
-"""What the process knows of itself, for the metrics: late loops, free space, the last reload.
+"""The state of the process for the metrics: late loops, free space, the last reload.
 
 Must not decide anything; `tracker.daemon.health` does.
 """
@@ -50,7 +50,7 @@ class ProcessState:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, scheduler: Scheduler, poller: Poller, dispatcher: Dispatcher, archiver: Archiver) -> None:
-        """Have `loop_ages` tell about these."""
+        """Have `loop_ages` report these."""
 
         def ages() -> dict[str, float]:
             now = self._clock.monotonic()

@@ -124,7 +124,7 @@ def count_kinds(alarms: Iterable[Alarm]) -> Mapping[str, int]:
 
 
 def is_about(alarm: Alarm, task: Task, *, waits_for_files: bool) -> bool:
-    """Whether an alarm concerns a task, beyond what `tracker.tracking.blockers` says of it.
+    """Whether an alarm concerns a task, beyond what `tracker.tracking.blockers` finds.
 
     Args:
         alarm: the alarm.

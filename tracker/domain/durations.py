@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WINDOW: Final = 100
 """Times that a key keeps."""
 LEAST_SAMPLES: Final = 8
-"""Fewer ended tasks say nothing about how long one takes."""
+"""Fewer ended tasks are too few for an estimate."""
 MAX_KEYS: Final = 1000
 """Of further keys the one that was not updated for the longest time is dropped, those of whole routes last."""
 LATE_SHARE: Final = 0.95
@@ -115,7 +115,7 @@ class Window:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are enough tasks to say something."""
+        """Whether there are enough tasks for an estimate."""
         return len(self.times) >= LEAST_SAMPLES
 
     @cached_property

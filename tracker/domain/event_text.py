@@ -73,5 +73,5 @@ def quote_error(error: UpstreamError) -> str:
 
 
 def end_detail(detail: str, reason: Reason | None) -> str:
-    """What the history's detail of a failure says about it, without the reason."""
+    """The history's detail of a failure, without the reason."""
     return detail.removeprefix(f"failed: {reason} (").removesuffix(")")

@@ -1,4 +1,4 @@
-"""What the upstream says about a job besides its state and outputs: when it ended.
+"""What the upstream reports about a job in addition to its state and outputs: when it ended.
 
 Owns what of it is plausible. Must not know where a reply has it.
 """

@@ -24,7 +24,7 @@ Json = Any
 
 _THOUSAND = Decimal(1000)
 _PLACES = ("input", "parameters", "config", "metadata", "generationConfig", "generation_config")
-"""Objects in a request with its parameters, besides the request itself."""
+"""Objects in a request with its parameters, in addition to the request itself."""
 _SECONDS = ("duration", "seconds", "duration_s", "duration_seconds", "durationSeconds", "video_length")
 _IMAGES = ("n", "num_images", "number_of_images", "numberOfImages", "sampleCount", "max_images")
 _LONGEST = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
@@ -68,7 +68,7 @@ class Prices(Struct, frozen=True):
     rates: Mapping[str, Rate] = {}
 
     def estimate_request(self, route: str, model: str | None, request: Json) -> Cost | None:
-        """What a request will cost; None without a price, or where it does not say how large the result will be."""
+        """What a request will cost; None without a price, or if the size of the result is not known."""
         rate = self._rate(route, model)
         return None if rate is None else self._total(rate, _size_of_request(request))
 

@@ -106,7 +106,7 @@ def age_s(task: Task, now: datetime) -> float | None:
 
 
 def _next_interval_s(task: Task, now: datetime, step: int, timing: PollTiming) -> float:
-    """Seconds until the next poll of a task without trouble: as was learned, else as `poll_interval_s` says."""
+    """Seconds until the next poll of a task without trouble: as was learned, else by `poll_interval_s`."""
     age = age_s(task, now)
     interval_s = None
     if timing.learned is not None and age is not None and task.missing_output_since is None:

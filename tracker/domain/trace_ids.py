@@ -49,7 +49,7 @@ def traceparent(span: SpanId, *, sampled: bool) -> str:
 
 
 def parse_traceparent(text: str | None) -> tuple[SpanId, bool] | None:
-    """The span of a caller and whether it is sampled; None without a valid value, which the standard says to ignore.
+    """The span of a caller and whether it is sampled; None without a valid value, which the standard ignores.
 
     Higher versions may have further parts at the end.
     """

@@ -20,7 +20,7 @@ INLINE_BYTES: Final = 256 * 1024
 SHOWN_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 """Images that models see."""
 _LEFT_OUT: Final = ("request", "result", "usage")
-"""They can be large, and say nothing to an agent."""
+"""They can be large, and are of no use to an agent."""
 
 Json = Any
 

@@ -48,7 +48,7 @@ class HttpCounts(Protocol):
 
 
 class ProcessState(Protocol):
-    """What the process knows of itself."""
+    """The state of the process."""
 
     @property
     def lag(self) -> Histogram:

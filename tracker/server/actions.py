@@ -76,7 +76,7 @@ def _parse_filter(given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _as_filter(check: Callable[[], T]) -> T:
-    """Check query parameters that are in the body, and say so."""
+    """Check query parameters that are in the body, and report errors as such."""
     try:
         return check()
     except RequestInvalid as error:

@@ -65,7 +65,7 @@ CallbackHandler = Callable[..., Awaitable[web.StreamResponse]]
 
 
 class Pages(Protocol):
-    """Web pages beside the API."""
+    """Web pages, in addition to the API."""
 
     def add_to(self, app: web.Application) -> None:
         """Add their routes."""

@@ -1,4 +1,4 @@
-"""What the fields and statuses of ``/openapi.json`` mean, where their own schemas do not say it.
+"""Descriptions of the fields and statuses of ``/openapi.json`` that their own schemas lack.
 
 A field that is named alike in several schemas means the same, unless it is listed below the schema's own name. Must
 not describe what is not in the document: tests compare both.
@@ -110,11 +110,11 @@ FIELDS_OF: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "IgnoredFileView": {"file": "The file.", "reason": "Why it does not run."},
     "Model": {
-        "created_at": "When the upstream says that it appeared.",
+        "created_at": "When it appeared, as the upstream reports it.",
         "display_name": "Its name for people.",
         "family": "The list that named it.",
         "id": "What requests call it.",
-        "type": "What the list says that it is.",
+        "type": "Its type in the list.",
     },
     "ModelCatalogue": {"age_s": "Seconds since it was fetched.", "synced_at": "When it was fetched; null for never."},
     "NextView": {"at": "When; null for at any time.", "what": "What happens."},

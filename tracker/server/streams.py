@@ -174,7 +174,7 @@ class _Client:
         self._is_refused = False
 
     def is_over(self) -> bool:
-        """Whether it is gone, or its token allows the stream no longer."""
+        """Whether it has disconnected, or its token allows the stream no longer."""
         if is_gone(self._request) or self._is_refused:
             return True
         if (now := self._services.clock.monotonic()) - self._checked_at >= CHECK_TOKEN_S:
@@ -204,7 +204,7 @@ class _Sender:
         self._sent_id = reader.position
 
     async def send_all(self) -> None:
-        """Send until the client is gone or the daemon stops."""
+        """Send until the client disconnects or the daemon stops."""
         limit_buffers(self._request)
         # the id lets a client that is cut off before the first event resume here
         data = self._frame(b"retry: %d\nid: %d\n\n" % (RECONNECT_MS, self._sent_id))

@@ -94,7 +94,7 @@ class Reader:
         return None if self.is_over() else chunk
 
     def wake(self, chunk: Chunk | None = None) -> None:
-        """Have it look, unless it takes the chunk that came."""
+        """Wake it, unless it takes the new chunk."""
         if self._wake_up is None or self._wake_up.done():
             return
         if chunk is not None and self._take is not None and self.position <= chunk.after and self._take(chunk):

@@ -79,11 +79,11 @@ class WindowReader(Protocol):
     """A reader that waits for chunks, see `tracker.tracking.feed.Reader`."""
 
     def wake(self, chunk: Chunk | None = None) -> None:
-        """Have it look, or take the chunk that came."""
+        """Wake it, or give it the new chunk."""
         ...
 
     def is_over(self) -> bool:
-        """Whether it wants nothing more."""
+        """Whether it needs no more."""
         ...
 
     def end(self) -> None:
@@ -108,7 +108,7 @@ class Window:
         self._size = 0
 
     def wake(self, chunk: Chunk | None = None) -> None:
-        """Have every reader look, or take the chunk that came."""
+        """Wake every reader, or give it the new chunk."""
         for reader in self.readers:
             reader.wake(chunk)
 

@@ -38,7 +38,7 @@ LIBRARY_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError, Time
 
 
 def _cause_of(error: OSError) -> str | None:
-    """What the operating system says; of a connection to one address also the address."""
+    """The message of the operating system; of a connection to one address also the address."""
     text, where = error.strerror, ""
     if isinstance(error, aiohttp.ClientConnectorError):
         where = f"{error.host}:{error.port}"

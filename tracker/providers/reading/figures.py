@@ -1,4 +1,4 @@
-"""What the answers about an ended job say besides its result: when it ended, what it used, and what it cost.
+"""What responses about an ended job report besides its result: when it ended, what it used and what it cost.
 
 Owns how a time and an amount are written. A provider says which of its fields have one. Nothing here raises.
 """
@@ -69,7 +69,7 @@ NO_FIGURES = FigureFields(usage=())
 
 
 def with_figures(reading: Reading, body: Json, fields: FigureFields) -> Reading:
-    """A reading with what a reply about an ended job says besides; the reading itself for any other reply."""
+    """A reading with the further fields of a reply about an ended job; the reading itself for any other reply."""
     if fields is NO_FIGURES or not _has_ended(reading) or not isinstance(body, dict):
         return reading
     return _with_refund(_with_figures(reading, layers(body), fields), fields)

@@ -45,7 +45,7 @@ async def list_alarms(read: ReadRows) -> list[StoredAlarm]:
 
 
 def record_alarms(tx: Transaction, raised: Sequence[Alarm], cleared: Sequence[Alarm]) -> None:
-    """Record what changed, with an event for each change; what is recorded already stays as it is."""
+    """Record what changed, with an event for each change; existing records do not change."""
     now = tx.in_ms()
     for alarm in raised:
         since = to_ms(alarm.since)

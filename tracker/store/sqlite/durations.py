@@ -30,7 +30,7 @@ _DROP_OLDEST: Final = """
 
 
 def record_durations(tx: Transaction, windows: Mapping[Key, Sequence[float]]) -> None:
-    """Replace windows; where there are too many, those are dropped that `MAX_KEYS` says."""
+    """Replace windows; where there are too many, those above `MAX_KEYS` are dropped."""
     rows = [(*key, times) for key, times in windows.items()]
     tx.db.execute(_WRITE, {"rows": orjson.dumps(rows).decode(), "now": tx.in_ms()})
     tx.db.execute(_DROP_OLDEST, {"most": MAX_KEYS})

@@ -164,7 +164,7 @@ async def find_tasks(read: ReadRows, wanted: TaskFilter, limits: SearchLimits, c
 
 
 async def count_tasks(read: ReadRows, wanted: TaskFilter, limits: SearchLimits, at_most: int) -> TaskCounts:
-    """How many tasks match, by status: from the counts where they say it, else of the newest ones."""
+    """How many tasks match, by status: from the stored counts if they cover the filter, else of the newest ones."""
     columns, status, text, labels = _conditions(wanted)
     counts: dict[str, int] = dict.fromkeys(Status, 0)
     if not (status or text or labels or wanted.since or wanted.until):
