@@ -250,7 +250,7 @@ async def test_pages_are_accessible_and_read_without_javascript(tmp_path: Path) 
             f"/tasks/{running['id']}",
         ]
         paths += [f"/tasks/{failed['id']}/resubmit", f"/tasks/{running['id']}/cancel", "/nothing"]
-        paths += ["/health", "/hooks", "/deliveries"]
+        paths += ["/health", "/hooks", "/deliveries", "/all/cancel?route=suno.generate"]
         async with place.window.page(place.url, javascript=False) as page:
             await page.goto("/")
             await page.get_by_label("API token").fill(TOKEN)

@@ -64,7 +64,7 @@ async def test_a_token_that_reads_sees_no_actions_and_can_do_none(tmp_path: Path
             for page in PAGES:
                 if page.scope is None or page.path == "/sign-out":
                     continue
-                path = page.path.replace("{id}", "unknown").replace("{n}", "0").replace("{name}", "x")
+                path = re.sub(r"\{\w+\}", "0", page.path)
                 headers = OWN_PAGE | BROWSER | {"Sec-Fetch-Site": "same-origin"}
                 async with world.client.request(page.method, path, headers=headers, allow_redirects=False) as response:
                     refused = response.status == 403
@@ -112,6 +112,27 @@ async def test_actions_do_what_the_api_does(tmp_path: Path) -> None:
         ) as response:
             assert response.status == 303
         assert [wanted.retry_of for wanted in world.submitter.asked] == [task_id]
+
+
+async def test_one_action_on_all_that_match(tmp_path: Path) -> None:
+    """The number first, then, confirmed, the action on these tasks and no others; never without a filter."""
+    async with ServerWorld(tmp_path, has_pages=True) as world:
+        ids = []
+        for n in range(3):
+            new = world.new_task(external_id=f"up-{n}", labels={"user": str(n % 2)})
+            ids.append((await world.store.create_task(new)).record.task.id)
+        assert "Act on all that match" not in await page_of(world, "/")
+        text = await page_of(world, "/?label.user=0")
+        assert 'href="./all/cancel?label.user=0"' in text
+        assert "Stop following: 2 tasks" in await page_of(world, "/all/cancel?label.user=0")
+        assert (await world.get(ids[0])).task.status is Status.PENDING
+        async with world.client.post("/all/cancel?label.user=0", headers=OWN_PAGE, allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (303, "../?label.user=0")
+        reasons = [(await world.get(task_id)).task.reason for task_id in ids]
+        assert reasons == [Reason.CANCELED, None, Reason.CANCELED]
+        assert "Nothing to do" in await page_of(world, "/all/cancel?label.user=0")
+        await page_of(world, "/all/cancel", 422)
+        await page_of(world, "/all/resubmit?label.user=0", 404)
 
 
 async def test_json_is_exact_and_bounded() -> None:

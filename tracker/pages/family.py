@@ -6,6 +6,7 @@ searched from the newest on, for a bounded time.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -25,6 +26,8 @@ Json = Any
 _NAMES: Final = frozenset(
     {"taskId", "task_id", "origin_task_id", "originTaskId", "parent_task_id", "video_id", "videoId"}
 )
+WITHIN_S: Final = 0.15
+"""A page waits so long for the relatives; it shows those that were found by then."""
 _MOST_NAMES: Final = 3
 _DEPTH: Final = 4
 _MOST: Final = 12
@@ -45,12 +48,13 @@ class Relative(NamedTuple):
 async def find_family(services: Services, record: TaskRecord) -> list[Relative]:
     """The relatives of a task, as far as they are found."""
     found: dict[str, Relative] = {}
-    with suppress(SearchRefused):  # too many searches are running
-        async for other, relation in _find(services, record):
-            if other.task.id != record.task.id and len(found) < _MOST:
-                shown = services.task_json(other)
-                relative = Relative(other.task.id, title_of(shown), shown["status"], shown["route"], relation)
-                found.setdefault(other.task.id, relative)
+    with suppress(SearchRefused, TimeoutError):  # many searches are running, or there are very many tasks
+        async with asyncio.timeout(WITHIN_S):
+            async for other, relation in _find(services, record):
+                if other.task.id != record.task.id and len(found) < _MOST:
+                    shown = services.task_json(other)
+                    relative = Relative(other.task.id, title_of(shown), shown["status"], shown["route"], relation)
+                    found.setdefault(other.task.id, relative)
     return list(found.values())
 
 

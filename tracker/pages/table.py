@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from tracker.domain.scopes import Scope
-from tracker.pages import actions, files, health, hooks, reference, setup, sign_in, task, task_list
+from tracker.pages import actions, bulk, files, health, hooks, reference, setup, sign_in, task, task_list
 from tracker.pages.page import Page
 
 PAGES: Final = (
     Page("GET", "/", Scope.READ, task_list.show_tasks, ""),
     Page("GET", "/live", Scope.READ, task_list.stream_tasks, is_html=False),
+    Page("GET", "/all/{action}", Scope.ADMIN, bulk.ask, ""),
+    Page("POST", "/all/{action}", Scope.ADMIN, bulk.act, ""),
     Page("GET", "/tasks/{id}", Scope.READ, task.show_task, ""),
     Page("GET", "/tasks/{id}/live", Scope.READ, task.stream_task, is_html=False),
     Page("GET", "/tasks/{id}/outputs/{n}", Scope.READ, files.get_output),

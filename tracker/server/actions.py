@@ -54,18 +54,30 @@ async def act_on_tasks(services: Services, request: web.Request) -> web.Response
         SearchRefused, StoreUnavailable: before the end.
     """
     body = parse_body(ActionBody, await read_json(request))
+    matched, done = await act_on_all(services, request, body.action, body.filter, dry_run=body.dry_run)
+    return json_response({"matched": matched, "done": done})
+
+
+async def act_on_all(
+    services: Services, request: web.Request, action: str, given: Mapping[str, str], *, dry_run: bool
+) -> tuple[int, int]:
+    """Act on all tasks that match, or only count them; see `act_on_tasks`.
+
+    Returns:
+        How many match, and on how many something was done.
+    """
     by = operator_of(request)
-    with_filters = _parse_filter(body.filter)
-    pages, act = _plan(services, body.action, TaskFilter(**with_filters), by)
-    matched, done = await search(request, _run(services, pages, None if body.dry_run else act))
+    with_filters = _parse_filter(given)
+    pages, act = _plan(services, action, TaskFilter(**with_filters), by)
+    matched, done = await search(request, _run(services, pages, None if dry_run else act))
     if not matched:
         names = {**services.registry.names(), "account": services.accounts}
         _as_filter(partial(refuse_unknown_names, with_filters, names))
     if done:
-        if body.action == "retry-deliveries":
+        if action == "retry-deliveries":
             services.hooks.wake()
-        log.info("tasks.acted_on", action=body.action, filter=dict(body.filter), matched=matched, done=done, by=by)
-    return json_response({"matched": matched, "done": done})
+        log.info("tasks.acted_on", action=action, filter=dict(given), matched=matched, done=done, by=by)
+    return matched, done
 
 
 def _parse_filter(given: Mapping[str, str]) -> dict[str, Any]:
