@@ -15,14 +15,14 @@ CLOCK_SLACK = timedelta(minutes=5)
 """How far an upstream's clock may differ from this one. A wrong time zone differs by more."""
 
 
-def plausible_end(said: datetime | None, submitted_at: datetime | None, now: datetime) -> datetime | None:
+def plausible_end(reported: datetime | None, submitted_at: datetime | None, now: datetime) -> datetime | None:
     """When a job ended, as the upstream reports it; None if that is not plausible.
 
     Args:
-        said: the upstream's time.
+        reported: the upstream's time.
         submitted_at: the job did not end before; None for one that was created elsewhere.
         now: it did not end after that.
     """
-    if said is None or said > now + CLOCK_SLACK:
+    if reported is None or reported > now + CLOCK_SLACK:
         return None
-    return None if submitted_at is not None and said < submitted_at - CLOCK_SLACK else said
+    return None if submitted_at is not None and reported < submitted_at - CLOCK_SLACK else reported

@@ -170,7 +170,7 @@ def _trouble_text(reading: Reading) -> str:
     parts = [reading.detail] if reading.detail else []
     if error is not None:
         parts += [f"HTTP {error.http_status}"] if error.http_status else []
-        parts += [words] if (words := quote_error(error)) else []
+        parts += [quoted] if (quoted := quote_error(error)) else []
     if not parts or reading.trouble is Trouble.UNAUTHORIZED:
         parts.insert(0, TROUBLES[reading.trouble or Trouble.UNREADABLE])
     return ", ".join(parts)[:500]

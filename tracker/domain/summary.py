@@ -117,10 +117,10 @@ def _summary_of_work(task: Task) -> str:
 
 def _summary_of_failure(task: Task, events: Sequence[EventRecord]) -> str:
     reason = task.reason or Reason.GENERATION_FAILED
-    words = quote_error(task.error) if task.error is not None else ""
+    quoted = quote_error(task.error) if task.error is not None else ""
     own = _own_cause(task, events)
     was_unsent = last_of_submit(events).startswith(NOT_SENT)
-    if was_unsent:  # then the error has the tracker's words
+    if was_unsent:  # then the tracker wrote the message
         cause = (task.error and task.error.message) or own or "no reason is known"
         return f"The tracker could not send the request: {cause}. {_FREE}"
     if own.startswith(WRONG_ADDRESS):
@@ -129,11 +129,11 @@ def _summary_of_failure(task: Task, events: Sequence[EventRecord]) -> str:
         named = "You gave" if not task.submit_attempts else "The service named"
         since = f" {own[0].upper()}{own[1:]}." if own else ""
         check = " Check the id, the route and the account." if not task.submit_attempts else ""
-        said = f" It says: {words}." if words else ""
-        return f"{named} the id {shown_id(task.external_id)}, and the service does not know it.{said}{since}{check}"
-    why = words or own or "the service gave no reason"
+        reply = f" It says: {quoted}." if quoted else ""
+        return f"{named} the id {shown_id(task.external_id)}, and the service does not know it.{reply}{since}{check}"
+    why = quoted or own or "the service gave no reason"
     text = _ENDED[reason].format(why=f": {why}", account=task.account)
-    if own and words:  # the tracker's reason beside the words of the service
+    if own and quoted:  # the tracker's reason follows the message of the service
         text += f" {own[0].upper()}{own[1:]}."
     return text
 
@@ -145,5 +145,5 @@ def _own_cause(task: Task, events: Sequence[EventRecord]) -> str:
     if last is None:
         return ""
     detail = end_detail(last.detail, task.reason)
-    words = "" if task.error is None else quote_error(task.error)
-    return "" if detail in {words, NO_MESSAGE} else detail
+    quoted = "" if task.error is None else quote_error(task.error)
+    return "" if detail in {quoted, NO_MESSAGE} else detail

@@ -48,8 +48,8 @@ def describe(task: TaskView) -> str:
         case Status.SUCCEEDED:
             return f"{named} SUCCEEDED. {task.user_message}"
         case Status.FAILED:
-            said = f" The service said: {task.error.message}" if task.error and task.error.message else ""
-            return f"{named} FAILED ({task.reason}). {task.user_message}{said}"
+            message = f" Message of the service: {task.error.message}" if task.error and task.error.message else ""
+            return f"{named} FAILED ({task.reason}). {task.user_message}{message}"
         case _:
             progress = f" at {task.progress} %" if task.progress is not None else ""
             expected = f" It usually takes {task.expected.p50_s:.0f} s." if task.expected else ""
@@ -94,12 +94,12 @@ def file_link(path: Path, output: OutputView | None) -> ResourceLink:
 
 def _link(output: OutputView, uri: str) -> ResourceLink:
     name = Path(output.path).name if output.path else f"output {output.n}"
-    kept = "" if output.archived else " The URL expires."
+    expiry = "" if output.archived else " The URL expires."
     return ResourceLink(
         uri=uri,
         name=name,
         title=output.title,
-        description=f"Output {output.n}: {output.kind}.{kept}",
+        description=f"Output {output.n}: {output.kind}.{expiry}",
         mime_type=output.mime,
         size=output.bytes,
     )
