@@ -251,7 +251,7 @@ async def test_pages_are_accessible_and_read_without_javascript(tmp_path: Path) 
         ]
         paths += [f"/tasks/{failed['id']}/resubmit", f"/tasks/{running['id']}/cancel", "/nothing"]
         paths += ["/health", "/hooks", "/deliveries", "/all/cancel?route=suno.generate"]
-        paths += ["/models", "/routes", "/accounts", "/unmatched", "/config", "/docs"]
+        paths += ["/models", "/routes", "/routes/suno.generate", "/accounts", "/unmatched", "/config", "/docs"]
         async with place.window.page(place.url, javascript=False) as page:
             await page.goto("/")
             await page.get_by_label("API token").fill(TOKEN)

@@ -127,14 +127,14 @@ def test_sections_of_the_configuration() -> None:
         "environment": "production",
         "public_url": None,
         "poll": {"tick_s": 1.0, "suno": {"tick_s": 2.0}},
-        "hooks": [{"name": "publish", "on": ["task.failed"]}, {"name": "two"}],
+        "hooks": [{"name": "publish", "on": ["task.failed"]}, {"run": "two"}],
     }
     assert list(list_sections(values)) == [
         Section("", [("environment", '"production"'), ("public_url", "not set")]),
         Section("[poll]", [("tick_s", "1.0")]),
         Section("[poll.suno]", [("tick_s", "2.0")]),
-        Section("[[hooks]]", [("name", '"publish"'), ("on", '["task.failed"]')]),
-        Section("[[hooks]]", [("name", '"two"')]),
+        Section("[[hooks]] publish", [("name", '"publish"'), ("on", '["task.failed"]')]),
+        Section("[[hooks]] 2", [("run", '"two"')]),
     ]
 
 

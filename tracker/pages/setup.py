@@ -34,7 +34,7 @@ class Section(NamedTuple):
     """A table of the configuration.
 
     Attributes:
-        name: as in the file; "" for keys outside of tables.
+        name: as in the file, of one in a list with its own name; "" for keys outside of tables.
         keys: key and value, as in the file.
     """
 
@@ -58,8 +58,9 @@ def list_sections(values: Mapping[str, Json], path: str = "") -> Iterator[Sectio
         if isinstance(value, Mapping):
             yield from list_sections(value, name)
         elif _is_tables(value):
-            for table in value:
-                yield Section(f"[[{name}]]", [(one, _show(item)) for one, item in table.items()])
+            for n, table in enumerate(value, 1):
+                title = f"[[{name}]] {table.get('name', n)}"
+                yield Section(title, [(one, _show(item)) for one, item in table.items()])
 
 
 def _is_tables(value: Json) -> bool:
