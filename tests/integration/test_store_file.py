@@ -1,6 +1,7 @@
 """The database file: its schema, its lock, what is refused untouched, and what survives a kill or a full disk."""
 
 import asyncio
+import fcntl
 import itertools
 import json
 import os
@@ -25,6 +26,7 @@ from tracker.domain.task import ExternalId, Output, Stage, Status, SubmitState, 
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.store.sqlite import checkpoints, open_reader
 from tracker.store.sqlite.checkpoints import CHANGES_OF_PAGE, PAGES, PAGES_OF_COMMIT, Checkpointer
+from tracker.store.sqlite.files import DatabaseFiles
 from tracker.store.sqlite.identity import APPLICATION_ID
 from tracker.store.sqlite.schema import migrations
 from tracker.store.values import ArchiveWish, AttemptResult
@@ -440,6 +442,29 @@ async def test_every_table_is_strict(tmp_path: Path) -> None:
 
 
 # -- the lock ----------------------------------------------------------------------------------------------
+
+
+def test_the_lock_of_a_killed_tracker_is_waited_for(tmp_path: Path) -> None:
+    """A program that was being started when the tracker was killed has the lock for a moment longer."""
+    path = tmp_path / "t.db"
+    lock = tmp_path / "t.db.lock"
+    lock.touch()
+    with lock.open("r+") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        ended = subprocess.Popen(["/bin/true"])
+        ended.wait()
+        lock.write_text(f"{ended.pid}\n")
+        left_over = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, pass_fds=[handle.fileno()])
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        left_over.communicate()
+
+    files = DatabaseFiles(path, pause)
+    files.take()
+    files.release()
+    assert len(pauses) == 1
 
 
 @pytest.mark.parametrize("spelling", ["the same", "relative", "dotted", "symlink", "linked folder"])

@@ -15,10 +15,14 @@ import os
 import stat
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tracker.errors import StoreUnavailable, StoreUnusable
 from tracker.filesystem import PRIVATE_FILE, is_store, make_directory, sync_directory
 from tracker.store.sqlite.backup_files import refuse_emptied, refuse_lone_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _MOUNT_POINT = 4
@@ -29,6 +33,11 @@ FULL_CHECK_S = 1.0
 SETTLED_NS = 3 * 10**9
 """A directory changed longer ago has another time after its next change: times are in steps, of two seconds at most."""
 
+LEFT_OVER_S = 5.0
+"""A lock of a process that has ended is waited for so long: if it is killed while it starts a program, the new process
+has the lock until it executes the program."""
+_RETRY_S = 0.02
+
 _Identity = tuple[int, int]
 _Listing = tuple[int, int, int]
 
@@ -38,10 +47,12 @@ class DatabaseFiles:
 
     Args:
         database: the path as configured.
+        pause: waits for so many seconds.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, pause: Callable[[float], None] = time.sleep) -> None:
         self._path = database
+        self._pause = pause
         # the real name: a symbolic link or another spelling of the path has the same lock and log
         self._real = database.resolve()
         self._lock_path = self._real.with_name(self._real.name + ".lock")
@@ -93,8 +104,12 @@ class DatabaseFiles:
                 f"{self._lock_path.parent}: cannot be written ({error.strerror}); make the directory writable for this "
                 "user or set store.path"
             ) from error
-        if not _locks(handle):
-            holder = os.read(handle, 32).decode(errors="replace").strip()
+        until = time.monotonic() + LEFT_OVER_S
+        while not _locks(handle):
+            holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
+            if _has_ended(holder) and time.monotonic() < until:
+                self._pause(_RETRY_S)
+                continue
             os.close(handle)
             raise StoreUnusable(
                 f"{self._lock_path}: another tracker{f' (pid {holder})' if holder else ''} already serves this "
@@ -246,6 +261,17 @@ def _locks(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _has_ended(holder: str) -> bool:
+    """Whether no process has the id in a lock file; False without an id."""
+    try:
+        os.kill(int(holder), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, OverflowError, PermissionError):
+        pass
+    return False
 
 
 def _difference(path: Path, opened: _Identity) -> str | None:
