@@ -21,9 +21,14 @@ async def watching(world: ServerWorld, *arguments: str, stdout: int) -> AsyncIte
     """The command in a process of its own, as a user starts it."""
     url = str(world.client.make_url("")).rstrip("/")
     environment = os.environ | {"TRACKER_URL": url, "TRACKER_API_TOKEN": "unused", "TERM": "xterm", "COLUMNS": "100"}
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdout=stdout, stderr=asyncio.subprocess.PIPE, env=environment | {"LINES": "20"}
-    )
+    # background processes of a script ignore Ctrl-C, as may these tests and their children
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, *arguments, stdout=stdout, stderr=asyncio.subprocess.PIPE, env=environment | {"LINES": "20"}
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         async with asyncio.timeout(WITHIN_S):
             yield process
