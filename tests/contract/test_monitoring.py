@@ -88,7 +88,7 @@ def labels_of(name: str) -> set[str] | None:
 
 
 def test_every_metric_is_on_the_dashboard_or_in_a_rule() -> None:
-    """A metric that nobody looks at is not worth its series."""
+    """Each metric is used by a rule or a panel."""
     text = " ".join(expression for _, expression in expressions())
     assert [name for name in METRICS if name not in text] == []
 

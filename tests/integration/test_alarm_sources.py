@@ -182,7 +182,7 @@ async def test_nothing_is_wrong_at_first(daemon: Daemon) -> None:
 
 
 async def test_a_missing_account(daemon: Daemon) -> None:
-    """Of tasks that have not ended; it is no alarm when they have, or when the account is back."""
+    """Of tasks that have not ended; it clears when they have, or when the account is back."""
     await daemon.follow(1, account="gone")
     await daemon.follow(2, account="gone")
     assert await daemon.raised() == [("account_missing", "gone")]
@@ -280,7 +280,7 @@ async def test_a_skewed_clock(daemon: Daemon) -> None:
 
 
 async def test_a_hook_out_of_reach(daemon: Daemon) -> None:
-    """While its circuit is open or half-open; a short wait that it asks for is no alarm."""
+    """While its circuit is open or half-open; a short wait that it asks for raises none."""
     daemon.hooks.book.note(HOOK, retry("slow down", unreachable=True, retry_after_s=5))
     assert await daemon.raised() == []
     for _ in range(OPENS_AFTER):
@@ -375,15 +375,15 @@ async def test_dead_deliveries(daemon: Daemon) -> None:
     assert await daemon.raised() == [("dead_deliveries", "publish")]
     assert "1 delivery that" in daemon.message()
     await daemon.store.fan_out(lambda _: ["ring"], 10)
-    (told,) = await daemon.store.claim_deliveries("ring", 10, 60)
-    await daemon.store.record_attempt(told.id, AttemptResult(DeliveryStatus.DEAD, error="no"), told.attempt)
+    (of_alarm,) = await daemon.store.claim_deliveries("ring", 10, 60)
+    await daemon.store.record_attempt(of_alarm.id, AttemptResult(DeliveryStatus.DEAD, error="no"), of_alarm.attempt)
     assert await daemon.raised() == [("dead_deliveries", "publish")], "nothing about the hook ring"
     await daemon.store.retry_delivery(job.id)
     assert await daemon.raised() == []
 
 
 async def test_dead_deliveries_of_long_ago(daemon: Daemon) -> None:
-    """Nobody wants to retry them: they are forgotten after a week."""
+    """They stop counting after a week."""
     await daemon.follow()
     await daemon.poll(1, Status.SUCCEEDED)
     await daemon.store.fan_out(lambda _: ["publish"], 10)
@@ -402,7 +402,7 @@ async def archive_waiting(daemon: Daemon, expires_in_s: float) -> None:
 
 
 async def test_an_archive_behind_expiry(daemon: Daemon) -> None:
-    """At its rate the URL of a waiting file expires first; a file that was only just found is no backlog."""
+    """At its rate the URL of a waiting file expires first; a file that was found just now does not count."""
     await archive_waiting(daemon, expires_in_s=1800)
     assert await daemon.raised() == []
     assert await daemon.raised(after_s=WAITED_S) == [("archive_behind", "archive")]

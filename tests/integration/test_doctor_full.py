@@ -185,7 +185,7 @@ async def test_no_job_follows_a_request_that_may_be_charged(tmp_path: Path, chao
 
 
 async def test_a_busy_service_gets_the_job_after_the_refusal_is_canceled(tmp_path: Path) -> None:
-    """A 503 for a model that does not exist is no refusal: its task is canceled, and the job is sent."""
+    """A 503 for a model that does not exist does not count as a refusal: its task is canceled, and the job is sent."""
     data = {"model_name": "kling-v3", "prompt": "a kite [sandbox: create=503]"}
     arguments = ("--route", "kling.image", "--data", orjson.dumps(data).decode())
     async with Sandbox(duration_s=0.3) as gateway:

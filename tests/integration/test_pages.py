@@ -52,7 +52,7 @@ async def sign_in(world: ServerWorld, token: str, origin: str = "http://127.0.0.
 
 
 async def test_a_machine_without_tokens_shows_everything(tmp_path: Path) -> None:
-    """On loopback without a token nobody signs in; an empty list teaches how to begin."""
+    """On loopback without a token no sign-in is needed; an empty list shows how to begin."""
     async with open_world(tmp_path) as world:
         text = await page_of(world, "/")
         assert "tracker submit" in text
@@ -139,7 +139,7 @@ async def test_a_session_ends_with_its_token_and_its_time(tmp_path: Path) -> Non
         "javascript:alert(1)//",
     ],
 )
-async def test_nobody_is_sent_to_another_site(tmp_path: Path, path: str) -> None:
+async def test_no_redirect_leads_to_another_site(tmp_path: Path, path: str) -> None:
     """Where a sign-in leads is a path below the top."""
     async with open_world(tmp_path, ADMIN) as world:
         response = await sign_in(world, ADMIN.value, next=path)

@@ -33,7 +33,7 @@ ENDED = {"status": Status.SUCCEEDED, "submit_attempts": 1, "ended_by": Source.CA
         ({}, 90.0),
         ({"submitted_at": after(30)}, 60.0),
         ({"status": Status.FAILED}, None),
-        ({"submit_attempts": 0}, None),  # created elsewhere: nobody knows when
+        ({"submit_attempts": 0}, None),  # created elsewhere, at an unknown time
         ({"submitted_at": None}, None),
         ({"submitted_at": after(90)}, None),  # the answer to the create was the result
         ({"ended_by": Source.POLL, "upstream_finished_at": after(40)}, 40.0),  # as the upstream reports it
@@ -90,7 +90,7 @@ def test_any_number_of_models_leaves_the_times_of_routes() -> None:
 
 
 def test_what_is_expected_of_a_task() -> None:
-    """The quantiles, and when it should be ready: at p50, later at p90, beyond that nobody knows."""
+    """The quantiles, and when it should be ready: at p50, later at p90, beyond that unknown."""
     durations = make_durations([60.0] * 6 + [100.0] * 4)
     task = make_task(due_at=after(75), submit_attempts=1)
 

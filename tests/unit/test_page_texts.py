@@ -183,7 +183,7 @@ def test_links_keep_the_other_filters() -> None:
 
 
 def test_the_vendored_scripts_are_as_published() -> None:
-    """Nobody has changed htmx or its extension."""
+    """Htmx and its extension are unchanged."""
     for name, digest in VENDORED.items():
         assert hashlib.sha256((DIRECTORY / name).read_bytes()).hexdigest() == digest, name
     assert "Zero-Clause BSD" in (DIRECTORY / "htmx.LICENSE").read_text(encoding="utf-8")

@@ -34,7 +34,7 @@ GIVEN_UP_DAYS: Final = 1
 RATE_OVER_S: Final = 600.0
 """The rate of the archive is measured over so long."""
 WAITED_S: Final = 300.0
-"""Files that have waited for less are no backlog."""
+"""Files that have waited for less do not count as a backlog."""
 MEASURED_WITHIN_S: Final = 2.0
 BACKUP_DAYS: Final = 2
 
@@ -62,7 +62,7 @@ class AlarmChecks:
         live: the accounts and the budgets.
         models: knows the configured models that no account has.
         archive: counts the files that were stored.
-        store_disk, archive_disk: where both are; None for an archive that is no directory.
+        store_disk, archive_disk: where both are; None for an archive that is not a directory.
         backups: the directory of the daily copies of the database.
         newest_backup: when the newest of them was made; None where there is none. It blocks.
     """

@@ -189,7 +189,7 @@ def _provider_line(
         why = (
             "No callback URL was sent with these tasks"
             if is_reachable
-            else "public_url is not set, so nobody can call back"
+            else "public_url is not set, so no service can call back"
         )
         known = [] if by_poll is None else [(_seconds(by_poll), "until noticed")]
         sentence = f"{why}. Polls find every end{polled}."

@@ -13,7 +13,7 @@ from tracker.domain.text import count, size, span
 _SYMBOLS: Final = {"USD": "$", "EUR": "€", "GBP": "£", "CNY": "¥", "JPY": "¥"}
 _CENT: Final = 0.01
 _LEAST: Final = 0.0001
-"""Smaller amounts are not told apart."""
+"""Smaller amounts are shown as less than this."""
 _DUE_S: Final = 0.5
 _SHORT_S: Final = 9.95
 _NUMBERS: Final = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")

@@ -35,7 +35,7 @@ class HttpTallies:
     stream_clients: int = 0
 
     def note_request(self, route: str, method: str, status: int, seconds: float | None) -> None:
-        """Count a request that is no callback; ``seconds`` is None for a stream, which its client ends."""
+        """Count a request other than a callback; ``seconds`` is None for a stream, which its client ends."""
         self.requests[route, method if method in METHODS else OTHER, status] += 1
         if seconds is not None:
             self.durations[route].observe(seconds)

@@ -44,7 +44,7 @@ _SUMS: Final = """
 """
 
 _OWN_REASONS: Final = ", ".join(f"'{reason}'" for reason in ("not_found", *sorted(GIVEN_UP_REASONS)))
-"""An end that the tracker decided itself is no lost callback."""
+"""An end that the tracker decided itself does not count as a lost callback."""
 _ENDS: Final = f"""
     SELECT provider, route, created_at / 3600000, ended_by, expects_callback,
         sum(status = 'SUCCEEDED'), sum(status = 'FAILED'), sum(callbacks),
